@@ -1,0 +1,3 @@
+//! The read-only map.
+/// A read-only map.
+pub struct Map;

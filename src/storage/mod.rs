@@ -1,0 +1,60 @@
+//! Where the bytes live: a directory of files, behind one door, so that the same pager and log run
+//! over real files, over memory and over a simulated disk.
+//! Owns: the traits [`Storage`] and [`StorageFile`].
+//! Absent on purpose: retries, checksums, knowledge of pages or records.
+
+pub mod file;
+pub mod map;
+pub mod memory;
+#[cfg(feature = "simulation")]
+pub mod sim;
+
+use crate::{error::Result, sync::Arc};
+use std::time::Duration;
+
+/// A flat directory of files. Names carry no path separators. Every change of the directory is
+/// durable only after [`sync_dir`](Storage::sync_dir).
+pub trait Storage: Send + Sync + 'static {
+    /// Opens an existing file; an error of kind `NotFound` if there is none.
+    fn open(&self, name: &str) -> Result<Arc<dyn StorageFile>>;
+    /// Creates a file that must not exist yet, empty, readable by its owner alone.
+    fn create(&self, name: &str) -> Result<Arc<dyn StorageFile>>;
+    /// Renames `from` to `to`, replacing it.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> Result<()>;
+    /// The names of all files, sorted.
+    fn list(&self) -> Result<Vec<String>>;
+    /// Makes creations, renames and removals durable; the first call also the directory's own entry.
+    fn sync_dir(&self) -> Result<()>;
+}
+
+/// One open file. All calls take `&self`; overlapping writes are the caller's to avoid.
+pub trait StorageFile: Send + Sync + 'static {
+    /// Fills `bytes` from `offset`; an error of kind `UnexpectedEof` if the file ends before.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()>;
+    /// Writes all of `bytes` at `offset`, within the allocated length.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
+    /// Grows the file to at least `len` bytes, zeroed, with its space reserved on the device.
+    fn allocate(&self, len: u64) -> Result<()>;
+    /// Cuts the file to `len` bytes.
+    fn truncate(&self, len: u64) -> Result<()>;
+    /// The file's length in bytes.
+    fn len(&self) -> Result<u64>;
+    /// Makes everything written before this call durable, and the length with it.
+    fn sync(&self) -> Result<()>;
+    /// Takes the advisory lock of this file, waiting up to `timeout`; it goes when the file is
+    /// dropped. `Error::Locked` with the owner's pid where it is known.
+    fn lock(&self, mode: LockMode, timeout: Duration) -> Result<()>;
+    /// A read-only map of the file that follows its growth, where the storage has one.
+    fn map(&self) -> Option<Arc<map::Map>>;
+}
+
+/// How a file is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// One owner: reads and writes.
+    Exclusive,
+    /// Any number of readers, no writer.
+    Shared,
+}

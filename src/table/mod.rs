@@ -1,0 +1,5 @@
+//! Typed tables.
+
+pub mod catalog;
+pub mod key;
+pub mod value;

@@ -1,0 +1,4 @@
+//! The write-ahead log.
+
+pub mod record;
+pub mod replay;
