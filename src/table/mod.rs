@@ -1,5 +1,4 @@
 //! Typed tables.
 
-pub mod catalog;
 pub mod key;
 pub mod value;

@@ -1,6 +1,7 @@
 //! Snapshots, transactions and the writer thread.
 
 pub mod batch;
+pub mod catalog;
 pub mod queue;
 pub mod snapshot;
 pub mod write;
