@@ -188,11 +188,13 @@ impl fmt::Display for Error {
             Error::TooLarge { what, len, max } => {
                 write!(f, "{what} of {len} bytes exceeds the limit of {max} bytes")
             }
-            Error::TypeMismatch(m) => write!(
-                f,
-                "table \"{}\" holds {}, but was opened as {}",
-                m.table, m.stored, m.asked
-            ),
+            Error::TypeMismatch(m) => {
+                write!(
+                    f,
+                    "table \"{}\" holds {}, but was opened as {}",
+                    m.table, m.stored, m.asked
+                )
+            }
             Error::SnapshotEvicted { version } => {
                 write!(
                     f,

@@ -133,17 +133,41 @@ impl<T> Reclaimer<T> {
     /// What was retired so far can no longer be undone: each thing hangs on the pin that blocks it, or
     /// is free. Cost: `O(1)` a thing, plus the number of pins no older than its end.
     pub fn commit(&mut self) {
-        for (retired, end) in self.pending.drain(..) {
-            self.end_max = self.end_max.max(end);
-            let last = self.pins.iter_mut().rev().find(|pin| pin.generation < end);
-            match last {
-                Some(pin) if pin.version >= retired.birth => {
-                    pin.fresh.push(retired);
-                    self.waiting += 1;
-                }
-                _ => self.free.push(retired.thing),
-            }
+        let mut pending = mem::take(&mut self.pending);
+        for (retired, end) in pending.drain(..) {
+            self.hang(retired, end);
         }
+        self.pending = pending;
+    }
+
+    /// Gives up `thing` like [`retire`](Self::retire), but beyond the reach of
+    /// [`undo`](Self::undo), whatever request is in progress.
+    pub fn retire_now(&mut self, thing: T, birth: Version, end: Generation) {
+        self.hang(Retired { birth, thing }, end);
+    }
+
+    fn hang(&mut self, retired: Retired<T>, end: Generation) {
+        self.end_max = self.end_max.max(end);
+        let last = self.pins.iter_mut().rev().find(|pin| pin.generation < end);
+        match last {
+            Some(pin) if pin.version >= retired.birth => {
+                pin.fresh.push(retired);
+                self.waiting += 1;
+            }
+            _ => self.free.push(retired.thing),
+        }
+    }
+
+    /// Everything retired and not yet taken, in no order, also what may still be undone.
+    pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
+        let hung = self
+            .pins
+            .iter()
+            .flat_map(|pin| pin.fresh.iter().chain(pin.passed.iter().flatten()));
+        let pending = self.pending.iter().map(|(retired, _)| &retired.thing);
+        hung.map(|retired| &retired.thing)
+            .chain(pending)
+            .chain(&self.free)
     }
 
     /// Reads the leases, forgets the pins that have gone, and moves what has become free to `out`.

@@ -38,6 +38,18 @@ pub use memory::{FrameMut, FrameRef};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameId(pub u32);
 
+impl FrameId {
+    /// Whether it is a run's frame, and its number among its like.
+    pub fn place(self) -> (bool, usize) {
+        (self.0 & RUN != 0, (self.0 & !RUN) as usize)
+    }
+
+    /// The frame of a [`place`](Self::place).
+    pub fn at(is_run: bool, number: usize) -> FrameId {
+        FrameId(number as u32 | if is_run { RUN } else { 0 })
+    }
+}
+
 const RUN: u32 = 1 << 31;
 /// Two numbers less than there are, because a slot's word has two other meanings.
 const RUNS_MAX: u32 = RUN - 2;

@@ -10,12 +10,13 @@ pub mod slots;
 pub mod write;
 
 use crate::{
-    error::{Error, Resource, Result},
+    error::{Error, Result},
     page::{self, Child, HEADER_BYTES, Kind, PageId, Run, overflow},
     storage::{StorageFile, map::Map},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        lock,
     },
 };
 use frames::{FrameId, Frames};
@@ -97,7 +98,7 @@ impl Pager {
         Pager {
             file,
             map,
-            slots: Slots::new(),
+            slots: Slots::default(),
             frames,
             page_bytes,
             seed,
@@ -135,7 +136,9 @@ impl Pager {
     fn is_mapped(&self, page: PageId, pages: u32) -> bool {
         let offset = page.offset(self.page_bytes);
         let len = pages as usize * self.page_bytes;
-        self.map.as_ref().is_some_and(|map| map.bytes(offset, len).is_some())
+        self.map
+            .as_ref()
+            .is_some_and(|map| map.bytes(offset, len).is_some())
     }
 
     /// The bytes of a page or run of `len` bytes, wherever they are; verified on first touch.
@@ -143,13 +146,17 @@ impl Pager {
     fn bytes(&self, page: PageId, len: usize) -> Result<&[u8]> {
         match self.slots.load(page.0) {
             Slot::Clean => {
-                let bytes =
-                    self.map.as_ref().and_then(|map| map.bytes(page.offset(self.page_bytes), len));
+                let bytes = self
+                    .map
+                    .as_ref()
+                    .and_then(|map| map.bytes(page.offset(self.page_bytes), len));
                 bytes.ok_or_else(|| Error::corrupt_page(page.0, "lies beyond the end of the file"))
             }
             Slot::Frame(frame) => {
                 let bytes = self.frames.bytes(frame);
-                bytes.get(..len).ok_or_else(|| wrong_length(page, len, bytes.len()))
+                bytes
+                    .get(..len)
+                    .ok_or_else(|| wrong_length(page, len, bytes.len()))
             }
             Slot::Cold => self.touch(page, len),
         }
@@ -167,44 +174,43 @@ impl Pager {
         let pages = len.div_ceil(self.page_bytes);
         let room = (pages * self.page_bytes) as u64;
         if offset + len as u64 > self.file.len()? {
-            return Err(Error::corrupt_page(page.0, "lies beyond the end of the file"));
+            return Err(Error::corrupt_page(
+                page.0,
+                "lies beyond the end of the file",
+            ));
         }
         let cached = self.cached_bytes.load(Ordering::Relaxed) + room;
         if cached > self.cache_bytes / 4 * 3 {
             self.pressed.store(true, Ordering::Relaxed);
         }
-        if cached > self.cache_bytes {
-            return Err(Error::Full { what: Resource::CacheBytes });
-        }
-        let frame = self.frames.fill(pages as u32, |bytes| {
+        let filled = self.frames.fill(pages as u32, |bytes| {
             self.file.read_at(&mut bytes[..len], offset)?;
             page::verify(&bytes[..len], page, self.seed)
         })?;
-        match self.slots.fill(page.0, Slot::Frame(frame)) {
+        let frame = match self.slots.fill(page.0, Slot::Frame(filled.id())) {
             Ok(()) => {
+                let frame = filled.keep();
                 self.adopt(page, pages as u32, frame);
-                Ok(&self.frames.bytes(frame)[..len])
+                frame
             }
-            Err(winner) => {
-                self.frames.unfill(frame);
-                let Slot::Frame(frame) = winner else {
-                    return Err(Error::corrupt_page(page.0, "changed while it was read"));
-                };
-                let bytes = self.frames.bytes(frame);
-                bytes.get(..len).ok_or_else(|| wrong_length(page, len, bytes.len()))
-            }
-        }
+            Err(Slot::Frame(winner)) => winner,
+            Err(_) => return Err(Error::corrupt_page(page.0, "changed while it was read")),
+        };
+        let bytes = self.frames.bytes(frame);
+        bytes
+            .get(..len)
+            .ok_or_else(|| wrong_length(page, len, bytes.len()))
     }
 
     /// Notes that the frame of a clean page may be evicted.
     fn adopt(&self, page: PageId, pages: u32, frame: FrameId) {
         let bytes = u64::from(pages) * self.page_bytes as u64;
         self.cached_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.cached.lock().push_back(CachedPage { page, pages, frame });
+        lock(&self.cached).push_back(CachedPage { page, pages, frame });
     }
 
     fn next_cached(&self) -> Option<CachedPage> {
-        let cached = self.cached.lock().pop_front()?;
+        let cached = lock(&self.cached).pop_front()?;
         let bytes = u64::from(cached.pages) * self.page_bytes as u64;
         self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(cached)
@@ -228,7 +234,11 @@ impl Pages for Pager {
             && page::table(bytes) == table
             && page::level(bytes) == level
             && page::is_tree(bytes);
-        if meant { Ok(bytes) } else { Err(not_meant(child, bytes)) }
+        if meant {
+            Ok(bytes)
+        } else {
+            Err(not_meant(child, bytes))
+        }
     }
 
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
@@ -259,5 +269,8 @@ fn not_meant(child: Child, bytes: &[u8]) -> Error {
 
 #[cold]
 fn wrong_length(page: PageId, asked: usize, found: usize) -> Error {
-    Error::corrupt_page(page.0, format!("{asked} bytes asked of a page or run of {found} bytes"))
+    Error::corrupt_page(
+        page.0,
+        format!("{asked} bytes asked of a page or run of {found} bytes"),
+    )
 }

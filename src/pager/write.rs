@@ -18,7 +18,10 @@ use crate::{
     reclaim::{Mark as RetireMark, Reclaimer},
     sync::Arc,
 };
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    ops::{Index, IndexMut},
+};
 
 /// What the writer knows of the page in a frame.
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +74,76 @@ pub struct Savepoint {
     frames: RetireMark,
 }
 
+/// The tenant of every frame, singles and runs apart, as their numbers are.
+#[derive(Default)]
+struct Tenants {
+    singles: Vec<Tenant>,
+    runs: Vec<Tenant>,
+}
+
+impl Tenants {
+    fn get(&self, frame: FrameId) -> Option<&Tenant> {
+        let (is_run, number) = frame.place();
+        if is_run {
+            self.runs.get(number)
+        } else {
+            self.singles.get(number)
+        }
+    }
+
+    fn set(&mut self, frame: FrameId, tenant: Tenant) {
+        let (is_run, number) = frame.place();
+        let tenants = if is_run {
+            &mut self.runs
+        } else {
+            &mut self.singles
+        };
+        if number >= tenants.len() {
+            tenants.resize(number + 1, VACANT);
+        }
+        tenants[number] = tenant;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (FrameId, &Tenant)> {
+        let singles = self
+            .singles
+            .iter()
+            .enumerate()
+            .map(|(n, t)| (FrameId::at(false, n), t));
+        singles.chain(
+            self.runs
+                .iter()
+                .enumerate()
+                .map(|(n, t)| (FrameId::at(true, n), t)),
+        )
+    }
+}
+
+impl Index<FrameId> for Tenants {
+    type Output = Tenant;
+
+    fn index(&self, frame: FrameId) -> &Tenant {
+        self.get(frame).expect("the writer has used this frame")
+    }
+}
+
+impl IndexMut<FrameId> for Tenants {
+    fn index_mut(&mut self, frame: FrameId) -> &mut Tenant {
+        let (is_run, number) = frame.place();
+        if is_run {
+            &mut self.runs[number]
+        } else {
+            &mut self.singles[number]
+        }
+    }
+}
+
 /// The writer's side of the pager.
 pub struct WritePager {
     pager: Arc<Pager>,
     arena: FrameWriter,
     space: FreeSpace,
-    tenants: Vec<Tenant>,
+    tenants: Tenants,
     dirty_pages: u64,
     waiting_pages: Reclaimer<Extent>,
     waiting_frames: Reclaimer<FrameId>,
@@ -96,8 +163,12 @@ pub struct WritePager {
     freed_frames: Vec<FrameId>,
 }
 
-const VACANT: Tenant =
-    Tenant { page: PageId(0), pages: 0, birth: Version(0), state: Tenancy::Vacant };
+const VACANT: Tenant = Tenant {
+    page: PageId(0),
+    pages: 0,
+    birth: Version(0),
+    state: Tenancy::Vacant,
+};
 
 impl WritePager {
     /// The write side of `pager`, whose free space is `space`.
@@ -107,10 +178,10 @@ impl WritePager {
         Ok(WritePager {
             pager,
             arena,
-            tenants: Vec::new(),
+            tenants: Tenants::default(),
             dirty_pages: 0,
-            waiting_pages: Reclaimer::new(),
-            waiting_frames: Reclaimer::new(),
+            waiting_pages: Reclaimer::default(),
+            waiting_frames: Reclaimer::default(),
             made: Vec::new(),
             undirtied: Vec::new(),
             version: Version(0),
@@ -136,12 +207,16 @@ impl WritePager {
 
     /// Bytes of all frames in use, the retired ones that readers keep included.
     pub fn frame_bytes(&self) -> u64 {
-        self.arena.in_use_bytes()
+        self.pager.frames.written_bytes() as u64 + self.pager.frames.filled_bytes() as u64
     }
 
     /// Free pages, those that wait for a reader or a checkpoint, and the file's length in pages.
     pub fn space_pages(&self) -> (u32, u64, u32) {
-        let waiting = self.waiting_pages.iter().map(|extent| u64::from(extent.pages)).sum();
+        let waiting = self
+            .waiting_pages
+            .iter()
+            .map(|extent| u64::from(extent.pages))
+            .sum();
         (self.space.pages(), waiting, self.space.end())
     }
 
@@ -180,6 +255,7 @@ impl WritePager {
 
     /// Starts a request under the version that it will take if it succeeds.
     pub fn begin_request(&mut self, version: Version) -> Savepoint {
+        self.arena.share();
         self.version = version;
         self.spill_pages = u64::MAX;
         self.savepoint()
@@ -201,7 +277,7 @@ impl WritePager {
         self.waiting_frames.undo(point.frames);
         for index in point.undirtied..self.undirtied.len() {
             let frame = self.undirtied[index];
-            let tenant = &mut self.tenants[frame.index()];
+            let tenant = &mut self.tenants[frame];
             tenant.state = Tenancy::Dirty;
             self.dirty_pages += u64::from(tenant.pages);
         }
@@ -210,7 +286,7 @@ impl WritePager {
             let page = self.made[index];
             // Neither: given up by the request itself already, or listed a second time.
             if let Some(frame) = self.dirty_frame(page) {
-                let pages = self.tenants[frame.index()].pages;
+                let pages = self.tenants[frame].pages;
                 self.discard(frame);
                 self.space.give(page, pages);
             } else if let Some(pages) = self.spilled.remove(&page) {
@@ -222,13 +298,7 @@ impl WritePager {
 
     /// Ends a group that is logged: its pages turn shared and its retirements wait for readers.
     pub fn commit_group(&mut self) {
-        for index in 0..self.made.len() {
-            if let Some(frame) = self.dirty_frame(self.made[index])
-                && self.arena.is_fresh(frame)
-            {
-                self.arena.share(frame);
-            }
-        }
+        self.arena.share();
         self.made.clear();
         self.undirtied.clear();
         self.spilled.clear();
@@ -255,12 +325,15 @@ impl WritePager {
 
     /// The live dirty pages, ascending by page.
     pub fn dirty(&self) -> Vec<DirtyPage> {
-        let dirty = self.tenants.iter().enumerate().filter(|(_, t)| t.state == Tenancy::Dirty);
+        let dirty = self
+            .tenants
+            .iter()
+            .filter(|(_, t)| t.state == Tenancy::Dirty);
         let mut pages: Vec<DirtyPage> = dirty
-            .map(|(index, t)| DirtyPage {
+            .map(|(frame, t)| DirtyPage {
                 page: t.page,
                 pages: t.pages,
-                frame: FrameId::from_index(index),
+                frame,
                 birth: t.birth,
             })
             .collect();
@@ -273,7 +346,7 @@ impl WritePager {
     /// that is undone later does not take this back.
     pub fn mark_clean(&mut self, written: &[DirtyPage], generation: Generation) {
         for dirty in written {
-            let tenant = self.tenants[dirty.frame.index()];
+            let tenant = self.tenants[dirty.frame];
             let same = tenant.page == dirty.page && tenant.birth == dirty.birth;
             if tenant.state != Tenancy::Dirty || !same {
                 continue;
@@ -282,10 +355,11 @@ impl WritePager {
             if self.pager.is_mapped(dirty.page, dirty.pages) {
                 // Release (in `set`): whoever sees the page clean sees the file's bytes, synced.
                 self.pager.slots.set(dirty.page.0, Slot::Clean);
-                self.tenants[dirty.frame.index()].state = Tenancy::Retired;
-                self.waiting_frames.retire_now(dirty.frame, tenant.birth, generation);
+                self.tenants[dirty.frame].state = Tenancy::Retired;
+                self.waiting_frames
+                    .retire_now(dirty.frame, tenant.birth, generation);
             } else {
-                self.tenants[dirty.frame.index()] = VACANT;
+                self.tenants[dirty.frame] = VACANT;
                 self.pager.adopt(dirty.page, dirty.pages, dirty.frame);
             }
         }
@@ -317,9 +391,10 @@ impl WritePager {
         self.space.give(extent.first, extent.pages);
     }
 
-    /// Lets go of clean frames until at most `bytes` remain in use, for storages without a map.
+    /// Lets go of clean frames until at most `bytes` of them remain, for storages without a map. They
+    /// come back when the readers pinned before `generation` are gone.
     pub fn evict(&mut self, bytes: u64, generation: Generation) {
-        let mut excess = self.arena.in_use_bytes().saturating_sub(bytes);
+        let mut excess = self.pager.cached_bytes().saturating_sub(bytes);
         while excess > 0
             && let Some(cached) = self.pager.next_cached()
         {
@@ -327,7 +402,8 @@ impl WritePager {
             if self.pager.slots.load(page.0) == Slot::Frame(frame) {
                 self.pager.slots.set(page.0, Slot::Cold);
                 // Birth 0: any snapshot may have looked at a clean page.
-                self.waiting_frames.retire_now(frame, Version(0), generation);
+                self.waiting_frames
+                    .retire_now(frame, Version(0), generation);
             } else {
                 // The number was used again since, so nobody could see the page any more.
                 self.vacate(frame);
@@ -337,7 +413,9 @@ impl WritePager {
     }
 
     fn take_at_end(&mut self, pages: u32) -> Result<PageId> {
-        let end = self.space.end().checked_add(pages).ok_or(Error::Full { what: Resource::Pages })?;
+        let end = self.space.end().checked_add(pages).ok_or(Error::Full {
+            what: Resource::Pages,
+        })?;
         if end > self.file_pages {
             // An eighth at a time, so that a growing file is grown a bounded number of times; where
             // the device cannot give that, just what is needed.
@@ -346,7 +424,9 @@ impl WritePager {
             let grown = self.pager.grow_file(target).map(|()| target);
             self.file_pages = grown.or_else(|_| self.pager.grow_file(end).map(|()| end))?;
         }
-        let first = self.space.take_at_end(pages).ok_or(Error::Full { what: Resource::Pages })?;
+        let first = self.space.take_at_end(pages).ok_or(Error::Full {
+            what: Resource::Pages,
+        })?;
         self.pager.slots.grow(self.space.end());
         Ok(first)
     }
@@ -365,16 +445,27 @@ impl WritePager {
         };
         self.settle(first, pages, frame);
         self.made.push(first);
-        Ok((Child { page: first, birth: self.version.0 as u32 }, frame))
+        Ok((
+            Child {
+                page: first,
+                birth: self.version.0 as u32,
+            },
+            frame,
+        ))
     }
 
     /// Puts a page of the request in progress into a frame.
     fn settle(&mut self, page: PageId, pages: u32, frame: FrameId) {
-        if frame.index() >= self.tenants.len() {
-            self.tenants.resize(frame.index() + 1, VACANT);
-        }
-        self.tenants[frame.index()] =
-            Tenant { page, pages, birth: self.version, state: Tenancy::Dirty };
+        let birth = self.version;
+        self.tenants.set(
+            frame,
+            Tenant {
+                page,
+                pages,
+                birth,
+                state: Tenancy::Dirty,
+            },
+        );
         self.dirty_pages += u64::from(pages);
         self.pager.slots.set(page.0, Slot::Frame(frame));
     }
@@ -384,13 +475,20 @@ impl WritePager {
     fn spill(&mut self) -> Result<()> {
         let mut out: Vec<DirtyPage> = Vec::new();
         for index in 0..self.made.len() {
-            let Some(frame) = self.dirty_frame(self.made[index]) else { continue };
-            let tenant = self.tenants[frame.index()];
+            let Some(frame) = self.dirty_frame(self.made[index]) else {
+                continue;
+            };
+            let tenant = self.tenants[frame];
             // Branches stay: every further insertion comes through them.
             let bytes = self.pager.frames.bytes(frame);
             if tenant.birth == self.version && page::level(bytes) == 0 {
                 let (page, pages, birth) = (tenant.page, tenant.pages, tenant.birth);
-                out.push(DirtyPage { page, pages, frame, birth });
+                out.push(DirtyPage {
+                    page,
+                    pages,
+                    frame,
+                    birth,
+                });
             }
         }
         out.sort_unstable_by_key(|dirty| dirty.page);
@@ -405,21 +503,21 @@ impl WritePager {
     }
 
     fn dirty_frame(&self, page: PageId) -> Option<FrameId> {
-        let Slot::Frame(frame) = self.pager.slots.load(page.0) else { return None };
-        let tenant = self.tenants.get(frame.index())?;
+        let Slot::Frame(frame) = self.pager.slots.load(page.0) else {
+            return None;
+        };
+        let tenant = self.tenants.get(frame)?;
         (tenant.state == Tenancy::Dirty && tenant.page == page).then_some(frame)
     }
 
     /// Empties a frame that only the request in progress could see.
     fn discard(&mut self, frame: FrameId) {
-        self.dirty_pages -= u64::from(self.tenants[frame.index()].pages);
+        self.dirty_pages -= u64::from(self.tenants[frame].pages);
         self.vacate(frame);
     }
 
     fn vacate(&mut self, frame: FrameId) {
-        if let Some(tenant) = self.tenants.get_mut(frame.index()) {
-            *tenant = VACANT;
-        }
+        self.tenants.set(frame, VACANT);
         self.arena.reuse(frame);
     }
 
@@ -434,11 +532,12 @@ impl WritePager {
             self.space.give(first, pages);
             return;
         }
-        self.waiting_pages.retire(Extent { first, pages }, birth, self.generation);
+        self.waiting_pages
+            .retire(Extent { first, pages }, birth, self.generation);
         // A clean page's frame, if it has one, is left to `evict`.
         if let Some(frame) = frame {
             self.dirty_pages -= u64::from(pages);
-            self.tenants[frame.index()].state = Tenancy::Retired;
+            self.tenants[frame].state = Tenancy::Retired;
             self.undirtied.push(frame);
             self.waiting_frames.retire(frame, birth, self.generation);
         }
@@ -446,10 +545,17 @@ impl WritePager {
 
     /// Brings a page that the request in progress spilled back into a frame.
     fn unspill(&mut self, page: PageId) -> Result<FrameId> {
-        let pages = *self.spilled.get(&page).expect("a page that this request made");
+        let pages = *self
+            .spilled
+            .get(&page)
+            .expect("a page that this request made");
         let frame = self.arena.alloc(pages)?;
         let bytes = self.arena.bytes_mut(frame);
-        if let Err(e) = self.pager.file.read_at(bytes, page.offset(self.pager.page_bytes())) {
+        if let Err(e) = self
+            .pager
+            .file
+            .read_at(bytes, page.offset(self.pager.page_bytes()))
+        {
             self.arena.reuse(frame);
             return Err(e);
         }
@@ -480,7 +586,14 @@ impl Pages for WritePager {
 impl PagesMut for WritePager {
     fn alloc(&mut self, table: TableId, kind: Kind, level: u8) -> Result<Child> {
         let (child, frame) = self.place(1)?;
-        page::init(self.arena.bytes_mut(frame), child.page, self.version.0, table, kind, level);
+        page::init(
+            self.arena.bytes_mut(frame),
+            child.page,
+            self.version.0,
+            table,
+            kind,
+            level,
+        );
         Ok(child)
     }
 
@@ -514,7 +627,13 @@ impl PagesMut for WritePager {
 
     fn alloc_run(&mut self, table: TableId, content: &[u8]) -> Result<Run> {
         let len = content.len() as u32;
-        let sized = Run { first: Child { page: PageId(0), birth: 0 }, len };
+        let sized = Run {
+            first: Child {
+                page: PageId(0),
+                birth: 0,
+            },
+            len,
+        };
         let (first, frame) = self.place(sized.pages(self.page_bytes()))?;
         let bytes = self.arena.bytes_mut(frame);
         overflow::write(bytes, first.page, self.version.0, table, content);
