@@ -144,6 +144,11 @@ impl Error {
         }
     }
 
+    /// Whether the operating system found no such file or directory.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Error::Io(io) if io.source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Damage in `file`, outside of any page.
     pub(crate) fn corrupt(file: &str, reason: impl Into<String>) -> Error {
         let (file, reason) = (file.to_owned(), reason.into());
