@@ -3,6 +3,7 @@
 //! Keeps I9 and I13: every access is checked against the page's own length.
 
 pub mod branch;
+pub mod cell;
 pub mod leaf;
 pub mod meta;
 pub mod overflow;
