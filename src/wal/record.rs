@@ -1,1 +1,1 @@
-//! (room to be built)
+//! One record on disk.
