@@ -1,1 +1,4 @@
+//! recto
+mod debian;
+mod shipped;
 fn main() {}
