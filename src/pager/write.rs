@@ -365,15 +365,27 @@ impl WritePager {
         }
     }
 
-    /// Free space for the page file to remember: what is free now, and what only readers and the
-    /// checkpoint before this one still hold back, for neither outlives the process.
-    pub fn free_space_to_keep(&mut self) -> FreeSpace {
+    /// Appends the list of free space for the page file to remember: what is free now, what only
+    /// readers and the checkpoint before this one hold back, for neither outlives the process, and
+    /// `more`.
+    pub fn encode_free_space(&self, more: &[Extent], out: &mut Vec<u8>) {
         let mut space = self.space.clone();
-        for extent in self.waiting_pages.iter() {
+        for extent in self.waiting_pages.iter().chain(more) {
             space.give(extent.first, extent.pages);
         }
         space.fold_recent();
-        space
+        space.encode(out);
+    }
+
+    /// The greatest length of that list with `more` further extents.
+    pub fn free_space_bytes_max(&self, more: usize) -> usize {
+        let waiting = self.waiting_pages.iter().count();
+        self.space.encoded_bytes_max(waiting + more)
+    }
+
+    /// The page file's length, in pages that were ever given out.
+    pub fn end(&self) -> u32 {
+        self.space.end()
     }
 
     /// Page numbers for something that is written beside the tree: the lists of a checkpoint.
@@ -598,15 +610,15 @@ impl PagesMut for WritePager {
     }
 
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child> {
-        if page::birth(self.pager.page(child, table, level)?) == self.version.0 {
+        if page::birth(self.pager.page(child, table, level)?) == self.version {
             return Ok(child);
         }
         let (copy, frame) = self.place(1)?;
         let old = self.pager.page(child, table, level)?;
-        let birth = Version(page::birth(old));
+        let birth = page::birth(old);
         let bytes = self.arena.bytes_mut(frame);
         bytes.copy_from_slice(old);
-        page::rename(bytes, copy.page, self.version.0);
+        page::set_identity(bytes, copy.page, self.version);
         self.give_up(child.page, 1, birth);
         Ok(copy)
     }
@@ -620,8 +632,8 @@ impl PagesMut for WritePager {
     }
 
     fn free(&mut self, child: Child) -> Result<()> {
-        let birth = page::birth(self.pager.any_page(child)?);
-        self.give_up(child.page, 1, Version(birth));
+        let birth = self.pager.page_birth(child)?;
+        self.give_up(child.page, 1, birth);
         Ok(())
     }
 
@@ -636,7 +648,7 @@ impl PagesMut for WritePager {
         };
         let (first, frame) = self.place(sized.pages(self.page_bytes()))?;
         let bytes = self.arena.bytes_mut(frame);
-        overflow::write(bytes, first.page, self.version.0, table, content);
+        overflow::write(bytes, first.page, self.version, table, content);
         Ok(Run { first, len })
     }
 

@@ -6,21 +6,20 @@
 //! the log ends its group, and the group commits by a checkpoint (the room `checkpoint`).
 
 use super::{
-    batch::Batch,
     checkpoint::DurableMark,
     checkpointer::Checkpointer,
     metrics::{self, Metrics},
-    pipeline::{Acks, Group, Pipeline},
-    request::{Control, Ran, Request},
+    pipeline::{Acknowledge, Acks, Group, Pipeline},
+    queue::{Inbox, Received, Verdict},
+    request::{BatchAck, Control, ControlAck, Request, WorkAck},
     snapshot::Root,
     write::{Savepoint, WriteState, WriteTx},
 };
 use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
-    publish::{Bell, Generation, Pin, Version},
+    publish::{Bell, Generation, Pin, Published, Version},
     sync::{Arc, thread},
-    txn::queue::{Inbox, Received},
     wal::{Log, Syncer},
 };
 use std::time::{Duration, Instant};
@@ -36,6 +35,8 @@ const RETRY_PAUSES: [Duration; 3] = [
 
 /// What the writer shares with every handle of the store.
 pub struct Engine {
+    /// What readers see.
+    pub published: Arc<Published<Root>>,
     /// Syncs, publishes, answers.
     pub pipeline: Pipeline,
     /// Where cuts go.
@@ -112,9 +113,9 @@ impl Writer {
     }
 
     fn serve(&mut self, request: Request) {
-        if let Some(error) = self.engine.pipeline.poison() {
+        if self.engine.pipeline.poison().is_some() {
             metrics::add(&self.engine.metrics.failures, 1);
-            return request.refuse(&poisoned(error));
+            return request.refuse(&Error::Poisoned);
         }
         match request {
             Request::Control(control) => self.control(control),
@@ -129,11 +130,11 @@ impl Writer {
 
     fn control(&mut self, control: Control) {
         match control {
-            Control::Sync(ack) => {
+            Control::Sync(promise) => {
                 let (root, last) = (None, self.state.version);
                 let began = Instant::now();
                 let (needs_sync, sync_by) = (true, None);
-                let acks: Acks = vec![ack];
+                let acks: Acks = vec![Box::new(ControlAck(promise))];
                 self.engine.pipeline.hand_over(Group {
                     root,
                     last,
@@ -143,7 +144,7 @@ impl Writer {
                     acks,
                 });
             }
-            Control::Checkpoint(ack) => self.checkpoint_for(ack),
+            Control::Checkpoint(promise) => self.checkpoint_for(Box::new(ControlAck(promise))),
             Control::Inspect(inspect) => inspect(self),
         }
     }
@@ -206,42 +207,42 @@ impl Writer {
     fn apply(&mut self, request: Request, gathered: &mut Gathered) {
         gathered.requests += 1;
         match request {
-            Request::Batch { batch, ack } => {
+            Request::Batch { batch, promise } => {
                 let point = self.state.begin_request();
                 let durability = batch.durability_or(self.engine.options.durability);
-                let applied = self.apply_batch(&batch);
+                let applied = batch.apply(&mut self.state);
                 match applied.and_then(|()| self.state.finish_request(1)) {
-                    Ok(()) => self.keep(ack(self.state.version.0), durability, gathered),
+                    Ok(()) => {
+                        let version = self.state.version.0;
+                        self.keep(Box::new(BatchAck { promise, version }), durability, gathered);
+                    }
                     Err(error) => {
                         self.undo(point);
-                        ack(0).fail(&error);
+                        promise.fail(error);
                     }
                 }
             }
-            Request::Closure { run, durability } => {
+            Request::Closure { mut work, durability } => {
                 let point = self.state.begin_request();
-                let next = self.state.version.0 + 1;
-                let durability = durability.unwrap_or(self.engine.options.durability);
-                match run(&mut WriteTx::new(&mut self.state), next) {
-                    Ran::Keep(ack) => match self.state.finish_request(1) {
-                        Ok(()) => self.keep(ack, durability, gathered),
-                        Err(error) => {
-                            self.undo(point);
-                            ack.fail(&error);
-                        }
-                    },
-                    Ran::Undo(answer) => {
+                let verdict = work.run(&mut WriteTx::new(&mut self.state));
+                if verdict == Verdict::Undo {
+                    self.undo(point);
+                    // The version is for those who got one: this one's caller gets its own error.
+                    return work.done(self.state.version.0);
+                }
+                match self.state.finish_request(1) {
+                    Ok(()) => {
+                        let (work, version) = (Some(work), self.state.version.0);
+                        self.keep(Box::new(WorkAck { work, version }), durability, gathered);
+                    }
+                    Err(error) => {
                         self.undo(point);
-                        answer();
+                        work.fail(error);
                     }
                 }
             }
             Request::Control(_) => unreachable!("controls end a group"),
         }
-    }
-
-    fn apply_batch(&mut self, batch: &Batch) -> Result<()> {
-        batch.apply(&mut self.state)
     }
 
     fn undo(&mut self, point: Savepoint) {
@@ -251,7 +252,7 @@ impl Writer {
 
     fn keep(
         &mut self,
-        ack: Box<dyn super::pipeline::Acknowledge>,
+        ack: Box<dyn Acknowledge>,
         durability: Durability,
         gathered: &mut Gathered,
     ) {
@@ -420,9 +421,4 @@ impl Writer {
         }
         self.maybe_checkpoint();
     }
-}
-
-/// What a request hears once the store is poisoned.
-fn poisoned(_cause: &Error) -> Error {
-    Error::Poisoned
 }
