@@ -64,6 +64,9 @@ mod production {
         };
     }
 
+    /// A variable of its own in every thread.
+    pub use std::thread_local;
+
     /// A hint to the CPU that this is a loop that waits for another thread.
     pub use std::hint::spin_loop;
 
