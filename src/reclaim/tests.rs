@@ -50,16 +50,13 @@ struct Oracle {
 
 impl Oracle {
     fn blocked(&self, birth: u64, end: u64) -> bool {
-        self.pins
-            .iter()
-            .any(|(version, generation, _)| *version >= birth && *generation < end)
+        self.pins.iter().any(|(version, generation, _)| *version >= birth && *generation < end)
     }
 
     fn take(&mut self) -> Vec<u32> {
         let retired = mem::take(&mut self.retired);
-        let (blocked, free): (Vec<_>, Vec<_>) = retired
-            .into_iter()
-            .partition(|(_, birth, end)| self.blocked(*birth, *end));
+        let (blocked, free): (Vec<_>, Vec<_>) =
+            retired.into_iter().partition(|(_, birth, end)| self.blocked(*birth, *end));
         self.retired = blocked;
         free.into_iter().map(|(thing, _, _)| thing).collect()
     }
@@ -77,17 +74,12 @@ impl Run {
         // Births lie in the recent past, where the pins are; some things are as old as the store.
         let version = self.oracle.version;
         let birth = |b: &u8| {
-            if *b < 16 {
-                0
-            } else {
-                version.saturating_sub(u64::from(*b % 24))
-            }
+            if *b < 16 { 0 } else { version.saturating_sub(u64::from(*b % 24)) }
         };
         let mut made = Vec::new();
         for birth in births.iter().map(birth) {
             self.things += 1;
-            self.reclaimer
-                .retire(self.things, Version(birth), Generation(end));
+            self.reclaimer.retire(self.things, Version(birth), Generation(end));
             made.push((self.things, birth, end));
         }
         made
@@ -96,8 +88,7 @@ impl Run {
     fn pin(&mut self) {
         let (version, generation) = (self.oracle.version, self.oracle.generation);
         let (pin, lease) = Pin::new(&self.bell);
-        self.reclaimer
-            .pin(Version(version), Generation(generation), lease);
+        self.reclaimer.pin(Version(version), Generation(generation), lease);
         self.oracle.pins.push((version, generation, pin));
     }
 
@@ -134,9 +125,16 @@ impl Run {
             }
             Step::Republish(births) => {
                 self.oracle.generation += 1;
-                let made = self.retire(births, self.oracle.generation);
-                self.oracle.retired.extend(made);
-                self.reclaimer.commit();
+                // What turns clean while a group is applied stays retired when the group is undone.
+                let mark = self.reclaimer.mark();
+                let end = self.oracle.generation;
+                self.retire(births, end);
+                for birth in births.iter().map(|b| u64::from(*b)) {
+                    self.things += 1;
+                    self.reclaimer.retire_now(self.things, Version(birth), Generation(end));
+                    self.oracle.retired.push((self.things, birth, end));
+                }
+                self.reclaimer.undo(mark);
                 self.pin();
             }
             Step::Cut => self.pin(),
@@ -163,44 +161,29 @@ impl Run {
         expected.sort_unstable();
         assert_eq!(free, expected);
         assert_eq!(self.reclaimer.waiting(), self.oracle.retired.len());
-        let pins = self
-            .reclaimer
-            .pins()
-            .map(|pin| (pin.version.0, pin.generation.0));
+        let mut listed: Vec<u32> = self.reclaimer.iter().copied().collect();
+        listed.sort_unstable();
+        let mut waiting: Vec<u32> = self.oracle.retired.iter().map(|(thing, ..)| *thing).collect();
+        waiting.sort_unstable();
+        assert_eq!(listed, waiting);
+        let pins = self.reclaimer.pins().map(|pin| (pin.version.0, pin.generation.0));
         assert!(pins.eq(self.oracle.pins.iter().map(|pin| (pin.0, pin.1))));
         let retained: usize = self.reclaimer.pins().map(|pin| pin.retained).sum();
         assert_eq!(retained, self.oracle.retired.len());
         for pin in &self.reclaimer.pins {
-            assert!(
-                pin.passed
-                    .iter()
-                    .all(|chunk| chunk.is_sorted_by_key(|r| r.birth))
-            );
-            assert!(
-                pin.passed
-                    .windows(2)
-                    .all(|pair| pair[0].len() > 2 * pair[1].len())
-            );
+            assert!(pin.passed.iter().all(|chunk| chunk.is_sorted_by_key(|r| r.birth)));
+            assert!(pin.passed.windows(2).all(|pair| pair[0].len() > 2 * pair[1].len()));
         }
     }
 }
 
 #[test]
 fn a_thing_comes_back_when_no_pin_lies_between_its_birth_and_end_and_not_before() {
-    let config = Config {
-        cases: 2000,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
     let mut most_waiting = 0;
     let run = |steps: Vec<Step>| {
         let (oracle, reclaimer) = (Oracle::default(), Reclaimer::default());
-        let mut run = Run {
-            oracle,
-            reclaimer,
-            bell: Arc::new(Bell::new(|| ())),
-            things: 0,
-        };
+        let mut run = Run { oracle, reclaimer, bell: Arc::new(Bell::new(|| ())), things: 0 };
         run.pin();
         for step in &steps {
             run.step(step);
@@ -214,14 +197,8 @@ fn a_thing_comes_back_when_no_pin_lies_between_its_birth_and_end_and_not_before(
     };
     // `run` takes `Fn`; one thread calls it.
     let run = std::cell::RefCell::new(run);
-    TestRunner::new(config)
-        .run(&steps(), |steps| (run.borrow_mut())(steps))
-        .unwrap();
-    drop(run);
-    assert!(
-        most_waiting > 50,
-        "the histories keep few things waiting: {most_waiting}"
-    );
+    TestRunner::new(config).run(&steps(), |steps| (run.borrow_mut())(steps)).unwrap();
+    assert!(most_waiting > 50, "the histories keep few things waiting: {most_waiting}");
 }
 
 #[test]
