@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod checkpoint;
 pub mod checkpointer;
 pub mod gate;
+pub mod line;
 pub mod metrics;
 pub mod pipeline;
 pub mod queue;
