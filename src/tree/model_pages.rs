@@ -71,7 +71,10 @@ impl ModelPages {
                 continue;
             };
             let birth = used.birth;
-            if !pinned.iter().any(|version| birth <= *version && *version < end) {
+            if !pinned
+                .iter()
+                .any(|version| birth <= *version && *version < end)
+            {
                 let pages = used.run_pages.max(1);
                 self.release(id, pages);
             }
@@ -154,7 +157,8 @@ impl ModelPages {
             other => {
                 self.free.extend(other);
                 let id = self.slots.len() as u32;
-                self.slots.resize(self.slots.len() + pages as usize, Slot::Inside);
+                self.slots
+                    .resize(self.slots.len() + pages as usize, Slot::Inside);
                 id
             }
         };
