@@ -140,7 +140,10 @@ fn measure(entries: &[Entry<'_>]) -> (usize, usize) {
     let (Some(first), Some(last)) = (entries.get(1), entries.last()) else {
         return (0, ARRAYS.end(entries.len()));
     };
-    let prefix_len = first.separator.common_len(last.separator);
+    let prefix_len = first
+        .separator
+        .common_len(last.separator)
+        .min(super::cell::PREFIX_MAX);
     let cells: usize = entries[1..]
         .iter()
         .map(|e| e.separator.cell_len(prefix_len))

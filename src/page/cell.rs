@@ -7,7 +7,10 @@ use super::{HEADER_BYTES, RUN_BYTES, Run, read_u16};
 use crate::{error::Result, options::PAGE_BYTES_MIN};
 
 /// How many bytes of a key that lies in a run are kept in its cell.
-pub const RUN_KEY_START_BYTES: usize = 64;
+pub const RUN_KEY_START_BYTES: usize = PREFIX_MAX + 4;
+/// The longest prefix that a page makes use of; of a key in a run the four bytes behind it, its head, are
+/// always known.
+pub const PREFIX_MAX: usize = 256;
 /// The most bytes that the lengths of a leaf's cell take: a byte and, for each long part, two more.
 const LENGTHS_BYTES_MAX: usize = 6;
 /// What the arrays of a leaf or branch may take at most, in spare elements: see

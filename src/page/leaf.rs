@@ -394,7 +394,7 @@ impl<'p> LeafMut<'p> {
         let leaf = self.as_leaf();
         let (count, old_len) = (leaf.count, field(self.page, PREFIX_LEN));
         let len = if count == 0 {
-            start.len()
+            start.len().min(super::cell::PREFIX_MAX)
         } else {
             common_len(leaf.prefix()?, start)
         };
