@@ -2,7 +2,10 @@
 //! Owns: [`Table`], and below it the encodings of [`key`] and [`value`].
 //! Absent on purpose: pages. A handle sees a table as ordered bytes.
 
+pub mod datum;
+pub mod escape;
 pub mod key;
+pub mod tuple;
 pub mod value;
 
 use crate::txn::catalog::name_hash;

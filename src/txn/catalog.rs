@@ -5,7 +5,7 @@
 //! Keeps I9. Absent on purpose: it does not know what a type is, only its hash and its name.
 
 use crate::{
-    error::{Error, Limit, Result},
+    error::{Error, Result, TypeMismatch},
     options::{PAGE_FILE, TABLE_NAME_BYTES_MAX, TABLES_MAX},
     page::{Child, PageId},
     pager::TableId,
@@ -83,6 +83,24 @@ pub struct TableEntry {
     pub types: Arc<TableTypes>,
 }
 
+impl TableEntry {
+    /// An error unless the table has the types `asked`; their names do not count.
+    ///
+    /// # Errors
+    /// [`Error::TypeMismatch`].
+    #[inline]
+    pub fn expect_types(&self, asked: &TableTypes) -> Result<()> {
+        if self.types.matches(asked.key, asked.value) {
+            return Ok(());
+        }
+        Err(Error::TypeMismatch(Arc::new(TypeMismatch {
+            table: (*self.name).to_owned(),
+            stored: self.types.to_string(),
+            asked: asked.to_string(),
+        })))
+    }
+}
+
 /// All tables of one version, each at an index that holds until a table is inserted or removed.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -142,6 +160,11 @@ impl Catalog {
             .find(|&index| *self.names.entries[index].name == *name)
     }
 
+    /// As [`find`](Self::find), for a name whose hash is not known yet.
+    pub fn find_name(&self, name: &str) -> Option<usize> {
+        self.find(name_hash(name.as_bytes()), name)
+    }
+
     /// The index of the table with the id `id`.
     pub fn find_id(&self, id: TableId) -> Option<usize> {
         self.names
@@ -167,24 +190,19 @@ impl Catalog {
         &mut self.trees[index]
     }
 
+    /// Puts `tree` in the place of the tree of the table at `index`.
+    pub fn set_tree(&mut self, index: usize, tree: Tree) {
+        self.trees[index] = tree;
+    }
+
     /// All tables, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&TableEntry, &Tree)> {
         self.names.entries.iter().zip(&self.trees)
     }
 
-    /// Adds an empty table and returns its index. `id` and `name` must be new: the caller has looked.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] if the name is too long or there are too many tables.
-    pub fn insert(&mut self, id: TableId, name: &str, types: TableTypes) -> Result<usize> {
-        check_name(name)?;
-        if self.len() >= TABLES_MAX {
-            return Err(Error::TooLarge {
-                what: Limit::Tables,
-                len: self.len() + 1,
-                max: TABLES_MAX,
-            });
-        }
+    /// Adds a table and returns its index. `id` and `name` must be new, the name and the number of
+    /// tables within their limits: the caller has looked.
+    pub fn insert(&mut self, name: &str, id: TableId, types: TableTypes, tree: Tree) -> usize {
         let hash = name_hash(name.as_bytes());
         assert!(self.find(hash, name).is_none(), "table is in the catalog");
         let names = Arc::make_mut(&mut self.names);
@@ -197,14 +215,8 @@ impl Catalog {
         };
         names.entries.insert(index, entry);
         names.sort();
-        let tree = Tree {
-            table: id,
-            root: None,
-            level: 0,
-            len: 0,
-        };
         self.trees.insert(index, tree);
-        Ok(index)
+        index
     }
 
     /// Takes the table at `index` out and returns its tree, whose pages are the caller's to free.
@@ -215,21 +227,17 @@ impl Catalog {
         self.trees.remove(index)
     }
 
-    /// Gives the table at `index` the name `name`; false, and nothing is changed, if that is taken.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] if the name is too long.
-    pub fn rename(&mut self, index: usize, name: &str) -> Result<bool> {
-        check_name(name)?;
+    /// Gives the table at `index` the name `name`; false, and nothing is changed, if another has it.
+    pub fn rename(&mut self, index: usize, name: &str) -> bool {
         let hash = name_hash(name.as_bytes());
         if let Some(taken) = self.find(hash, name) {
-            return Ok(taken == index);
+            return taken == index;
         }
         let names = Arc::make_mut(&mut self.names);
         names.entries[index].name = name.into();
         names.entries[index].name_hash = hash;
         names.sort();
-        Ok(true)
+        true
     }
 
     /// Appends the encoding: the number of tables, then each with its tree, in the order of ids.
@@ -310,18 +318,6 @@ const NO_ROOT: Child = Child {
     page: PageId(0),
     birth: 0,
 };
-
-/// Checks a table's name against its limit.
-pub fn check_name(name: &str) -> Result<()> {
-    if name.len() <= TABLE_NAME_BYTES_MAX {
-        return Ok(());
-    }
-    Err(Error::TooLarge {
-        what: Limit::TableName,
-        len: name.len(),
-        max: TABLE_NAME_BYTES_MAX,
-    })
-}
 
 /// The name of a type as far as it is kept.
 fn cut(name: &str) -> &str {
@@ -410,11 +406,20 @@ mod tests {
         }
     }
 
+    fn empty(table: TableId) -> Tree {
+        Tree {
+            table,
+            root: None,
+            level: 0,
+            len: 0,
+        }
+    }
+
     fn sample() -> Catalog {
         let mut catalog = Catalog::new();
         for (id, name) in [(1, "ages"), (2, ""), (7, "edges"), (9, "blobs")] {
-            let index = catalog.insert(id, name, types("str", "(u64, u64)"));
-            let tree = catalog.tree_mut(index.unwrap());
+            let index = catalog.insert(name, id, types("&str", "(u64, u64)"), empty(id));
+            let tree = catalog.tree_mut(index);
             tree.len = u64::from(id / 2);
             let root = Child {
                 page: PageId(id + 2),
@@ -440,9 +445,9 @@ mod tests {
         assert_eq!(find(&catalog, "edge"), None);
         assert_eq!(catalog.find(name_hash(b"edges"), "ages"), None);
         let before = catalog.clone();
-        assert!(catalog.rename(2, "links").unwrap());
-        assert!(!catalog.rename(2, "ages").unwrap());
-        assert!(catalog.rename(2, "links").unwrap());
+        assert!(catalog.rename(2, "links"));
+        assert!(!catalog.rename(2, "ages"));
+        assert!(catalog.rename(2, "links"));
         assert_eq!(catalog.remove(0).table, 1);
         assert_eq!(find(&catalog, "links"), Some(1));
         assert_eq!(find(&catalog, "edges"), None);
@@ -452,20 +457,22 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_names_and_tables_are_kept() {
+    fn names_of_types_are_cut_and_hashes_kept() {
         let mut catalog = Catalog::new();
-        let long = "x".repeat(TABLE_NAME_BYTES_MAX + 1);
-        let error = catalog.insert(1, &long, types("a", "b")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "table name of 256 bytes exceeds the limit of 255 bytes"
-        );
-        assert!(catalog.is_empty());
         let name = "y".repeat(TYPE_NAME_BYTES_MAX * 20);
-        catalog.insert(1, &long[1..], types(&name, &name)).unwrap();
+        catalog.insert("x", 1, types(&name, &name), empty(1));
         let decoded = Catalog::decode(&encoded(&catalog)).unwrap();
         assert_eq!(decoded.entry(0).types.key_name.len(), TYPE_NAME_BYTES_MAX);
-        assert_eq!(decoded.entry(0).types.key, catalog.entry(0).types.key);
+        let asked = types(&name, &name);
+        decoded.entry(0).expect_types(&asked).unwrap();
+        let error = sample()
+            .entry(0)
+            .expect_types(&types("u64", "()"))
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "table \"ages\" holds &str -> (u64, u64), but was opened as u64 -> ()"
+        );
     }
 
     #[test]
