@@ -144,6 +144,11 @@ impl Error {
         }
     }
 
+    /// Whether the operating system found no such file or directory.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Error::Io(io) if io.source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Damage in `file`, outside of any page.
     pub(crate) fn corrupt(file: &str, reason: impl Into<String>) -> Error {
         let (file, reason) = (file.to_owned(), reason.into());
@@ -188,11 +193,13 @@ impl fmt::Display for Error {
             Error::TooLarge { what, len, max } => {
                 write!(f, "{what} of {len} bytes exceeds the limit of {max} bytes")
             }
-            Error::TypeMismatch(m) => write!(
-                f,
-                "table \"{}\" holds {}, but was opened as {}",
-                m.table, m.stored, m.asked
-            ),
+            Error::TypeMismatch(m) => {
+                write!(
+                    f,
+                    "table \"{}\" holds {}, but was opened as {}",
+                    m.table, m.stored, m.asked
+                )
+            }
             Error::SnapshotEvicted { version } => {
                 write!(
                     f,
