@@ -8,6 +8,9 @@ pub mod key;
 pub mod tuple;
 pub mod value;
 
+#[cfg(test)]
+mod tests;
+
 use crate::txn::catalog::name_hash;
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
