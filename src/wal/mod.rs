@@ -111,6 +111,7 @@ impl Log {
             first: next,
             segment_bytes,
             chain,
+            before: 0,
         };
         segment.file.write_at(&header.encode(), 0)?;
         segment.file.sync()?;
@@ -199,6 +200,9 @@ impl Log {
     /// Goes on in a fresh segment, whose first record will be `first`. An error leaves the log in
     /// the old one.
     fn rotate(&mut self, first: Version) -> Result<()> {
+        if self.is_poisoned() {
+            return Err(Error::Poisoned);
+        }
         let segment = match self.syncer.take_spare() {
             Some(segment) => segment,
             None => self.syncer.make()?,
@@ -238,6 +242,7 @@ impl Log {
             first,
             segment_bytes,
             chain,
+            before: self.position().life,
         };
         segment.file.write_at(&header.encode(), 0)?;
         self.syncer.sync_file(&*segment.file)?;

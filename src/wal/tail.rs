@@ -44,12 +44,10 @@ impl Segment {
 
 /// The number in a segment's name that none of `names` has reached.
 pub fn free_number(names: &[String]) -> u64 {
-    let numbers = names
-        .iter()
-        .filter_map(|name| name.strip_prefix(LOG_PREFIX)?.parse().ok());
-    numbers
-        .max()
-        .map_or(0, |number: u64| number.saturating_add(1))
+    // Numbers beyond 32 bits are not ours.
+    let number = |name: &String| name.strip_prefix(LOG_PREFIX)?.parse::<u32>().ok();
+    let greatest = names.iter().filter_map(number).max();
+    greatest.map_or(0, |number| u64::from(number) + 1)
 }
 
 /// The most bytes of a record's body: it shares a segment with the header's sector and the one
@@ -154,7 +152,12 @@ impl Tail {
     fn give_up(&mut self, offset: u64, error: &Error) {
         self.place.sealed = true;
         // A write that ran out of space has not written the whole record: nothing can be found.
-        if matches!(error, Error::Full { what: Resource::Disk }) {
+        if matches!(
+            error,
+            Error::Full {
+                what: Resource::Disk
+            }
+        ) {
             return;
         }
         // No record that was synced shares the sector: this one was to go there.
@@ -341,6 +344,6 @@ impl Place {
             file: Arc::clone(&segment.file),
             position,
             sealed: true,
-                    }
+        }
     }
 }
