@@ -601,7 +601,7 @@ impl PagesMut for WritePager {
         page::init(
             self.arena.bytes_mut(frame),
             child.page,
-            self.version.0,
+            self.version,
             table,
             kind,
             level,
@@ -653,8 +653,8 @@ impl PagesMut for WritePager {
     }
 
     fn free_run(&mut self, run: Run) -> Result<()> {
-        let birth = page::birth(self.pager.any_page(run.first)?);
-        self.give_up(run.first.page, run.pages(self.page_bytes()), Version(birth));
+        let birth = self.pager.run_birth(run)?;
+        self.give_up(run.first.page, run.pages(self.page_bytes()), birth);
         Ok(())
     }
 }
