@@ -79,9 +79,7 @@ impl Shape {
             Shape::NestedPrefixes => {
                 let parts: [&[u8]; 4] = [b"https://www.example.org/", b"a/", b"\0\0\0\0\0", b"zz"];
                 let len = random.below(9);
-                (0..len)
-                    .flat_map(|_| parts[random.below(4)].to_vec())
-                    .collect()
+                (0..len).flat_map(|_| parts[random.below(4)].to_vec()).collect()
             }
             Shape::Maximal => {
                 let mut key = vec![[0, 7, 0xFF][random.below(3)]; max - random.below(2)];
@@ -129,9 +127,7 @@ impl Runs {
 
     fn get(&self, run: Run) -> Result<&[u8]> {
         let content = self.0.get((run.first.page.0 as usize).wrapping_sub(2));
-        content
-            .map(Vec::as_slice)
-            .ok_or(crate::error::Error::Closed)
+        content.map(Vec::as_slice).ok_or(crate::error::Error::Closed)
     }
 
     fn key<'a>(&mut self, page_bytes: usize, key: &'a [u8]) -> NewKey<'a> {

@@ -118,14 +118,9 @@ impl Batch {
         self.push(table, Change::Remove { key });
     }
 
-    pub(crate) fn push_remove_range(
-        &mut self,
-        table: usize,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-    ) {
-        let from =
-            from.map(|key| self.encode(Limit::Key, KEY_BYTES_MAX, |out| out.extend_from_slice(key)));
+    pub(crate) fn push_remove_range(&mut self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) {
+        let from = from
+            .map(|key| self.encode(Limit::Key, KEY_BYTES_MAX, |out| out.extend_from_slice(key)));
         let to =
             to.map(|key| self.encode(Limit::Key, KEY_BYTES_MAX, |out| out.extend_from_slice(key)));
         self.push(table, Change::RemoveRange { from, to });

@@ -116,13 +116,8 @@ fn full_branch(random: &mut Random, shape: Shape, page_bytes: usize, runs: &mut 
     separators.sort();
     separators.dedup();
     for separator in separators {
-        let child = Child {
-            page: PageId(random.next() as u32),
-            birth: 1,
-        };
-        branch
-            .push(runs.key(page_bytes, &separator), child)
-            .unwrap();
+        let child = Child { page: PageId(random.next() as u32), birth: 1 };
+        branch.push(runs.key(page_bytes, &separator), child).unwrap();
     }
     bytes
 }
@@ -137,9 +132,7 @@ fn read_branch(branch: Branch<'_>, runs: &Runs, keys: &[Vec<u8>]) {
     for i in 0..branch.len().min(60) {
         let _ = branch.child(i);
         let mut whole = Vec::new();
-        let _ = branch
-            .separator(i)
-            .map(|separator| separator.append_to(&mut whole, &resolve));
+        let _ = branch.separator(i).map(|separator| separator.append_to(&mut whole, &resolve));
     }
     assert!(branch.used_bytes() + branch.free_bytes() > 0);
 }
@@ -153,10 +146,7 @@ fn change_branch(random: &mut Random, bytes: &mut [u8], runs: &mut Runs, key: &[
     for _ in 0..4 {
         let len = branch.as_branch().len();
         let i = if len == 0 { 0 } else { 1 + random.below(len) };
-        let child = Child {
-            page: PageId(3),
-            birth: 1,
-        };
+        let child = Child { page: PageId(3), birth: 1 };
         let separator = runs.key(page_bytes, key);
         let outcome = match random.below(6) {
             0 => branch.insert(i, separator, child).map(drop),

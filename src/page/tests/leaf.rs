@@ -21,9 +21,7 @@ fn cell_bytes(page_bytes: usize, key: usize, value: usize) -> usize {
 }
 
 fn used_bytes(page_bytes: usize, entries: &Entries) -> usize {
-    let cells = entries
-        .iter()
-        .map(|(key, value)| cell_bytes(page_bytes, key.len(), value.len()));
+    let cells = entries.iter().map(|(key, value)| cell_bytes(page_bytes, key.len(), value.len()));
     HEADER_BYTES + 7 * entries.len().next_multiple_of(8) + cells.sum::<usize>()
 }
 
@@ -56,10 +54,7 @@ fn probe(leaf: Leaf<'_>, runs: &Runs, entries: &Entries, key: &[u8]) {
     let expected = entries.binary_search_by(|(other, _)| other.as_slice().cmp(key));
     assert_eq!(leaf.search(key, &resolve).unwrap(), expected);
     assert_eq!(leaf.find(key, &resolve).unwrap(), expected.ok());
-    let value = leaf
-        .get(key, &resolve)
-        .unwrap()
-        .map(|value| value.resolve(&resolve).unwrap());
+    let value = leaf.get(key, &resolve).unwrap().map(|value| value.resolve(&resolve).unwrap());
     assert_eq!(value, expected.ok().map(|i| entries[i].1.as_slice()));
 }
 
@@ -132,10 +127,7 @@ fn run(page_bytes: usize, shape: Shape, seed: u64, steps: usize) {
             }
             _ => {}
         }
-        assert_eq!(
-            leaf.as_leaf().used_bytes(),
-            used_bytes(page_bytes, &entries)
-        );
+        assert_eq!(leaf.as_leaf().used_bytes(), used_bytes(page_bytes, &entries));
         if step % 8 == 0 {
             check(leaf.as_leaf(), &runs, &entries);
         }
@@ -158,15 +150,9 @@ fn a_leaf_filled_in_order_skips_the_true_prefix() {
     let mut leaf = LeafMut::new(&mut bytes).unwrap();
     for i in 0..40u16 {
         let key = [b"shared/".as_slice(), &i.to_be_bytes()].concat();
-        assert!(
-            leaf.push(super::NewKey::Inline(&key), super::NewValue::Inline(b"v"))
-                .unwrap()
-        );
+        assert!(leaf.push(super::NewKey::Inline(&key), super::NewValue::Inline(b"v")).unwrap());
     }
-    assert_eq!(
-        crate::page::field(&bytes, crate::page::PREFIX_LEN),
-        b"shared/\0".len()
-    );
+    assert_eq!(crate::page::field(&bytes, crate::page::PREFIX_LEN), b"shared/\0".len());
 }
 
 #[test]
@@ -174,18 +160,10 @@ fn an_entry_at_the_limits_takes_at_most_half_a_leaf() {
     for page_bytes in SIZES {
         assert!(key_inline_max(page_bytes) >= 1024);
         assert_eq!(value_inline_max(page_bytes, 24), page_bytes / 4);
-        for key_len in [
-            0,
-            1024,
-            key_inline_max(page_bytes),
-            key_inline_max(page_bytes) + 1,
-        ] {
+        for key_len in [0, 1024, key_inline_max(page_bytes), key_inline_max(page_bytes) + 1] {
             let value_len = value_inline_max(page_bytes, key_len);
             let entry = 7 + cell_bytes(page_bytes, key_len, value_len);
-            assert!(
-                2 * entry <= page_bytes - HEADER_BYTES - 2 * 7 * 7,
-                "{page_bytes} {key_len}"
-            );
+            assert!(2 * entry <= page_bytes - HEADER_BYTES - 2 * 7 * 7, "{page_bytes} {key_len}");
         }
     }
 }

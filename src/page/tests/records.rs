@@ -18,29 +18,11 @@ fn is_corrupt<T>(result: Result<T>, page: u32) -> bool {
 #[test]
 fn a_header_says_what_was_written() {
     let mut bytes = page(4096, Kind::Branch);
-    assert_eq!(
-        (id(&bytes), birth(&bytes)),
-        (PageId(7), Version(1 << 40 | 5))
-    );
-    assert_eq!(
-        (table(&bytes), kind(&bytes), level(&bytes)),
-        (3, Some(Kind::Branch), 1)
-    );
-    assert_eq!(
-        child(&bytes),
-        Child {
-            page: PageId(7),
-            birth: 5
-        }
-    );
+    assert_eq!((id(&bytes), birth(&bytes)), (PageId(7), Version(1 << 40 | 5)));
+    assert_eq!((table(&bytes), kind(&bytes), level(&bytes)), (3, Some(Kind::Branch), 1));
+    assert_eq!(child(&bytes), Child { page: PageId(7), birth: 5 });
     set_identity(&mut bytes, PageId(8), Version(6));
-    assert_eq!(
-        child(&bytes),
-        Child {
-            page: PageId(8),
-            birth: 6
-        }
-    );
+    assert_eq!(child(&bytes), Child { page: PageId(8), birth: 6 });
     assert_eq!((table(&bytes), level(&bytes)), (3, 1));
 }
 
@@ -52,20 +34,11 @@ fn every_flipped_bit_of_a_page_is_noticed() {
     verify(&bytes, PageId(7), seed(1)).unwrap();
     for bit in 0..bytes.len() * 8 {
         bytes[bit / 8] ^= 1 << (bit % 8);
-        assert!(
-            is_corrupt(verify(&bytes, PageId(7), seed(1)), 7),
-            "bit {bit}"
-        );
+        assert!(is_corrupt(verify(&bytes, PageId(7), seed(1)), 7), "bit {bit}");
         bytes[bit / 8] ^= 1 << (bit % 8);
     }
-    assert!(
-        is_corrupt(verify(&bytes, PageId(7), seed(2)), 7),
-        "another store's page"
-    );
-    assert!(
-        is_corrupt(verify(&bytes, PageId(8), seed(1)), 8),
-        "another page"
-    );
+    assert!(is_corrupt(verify(&bytes, PageId(7), seed(2)), 7), "another store's page");
+    assert!(is_corrupt(verify(&bytes, PageId(8), seed(1)), 8), "another page");
 }
 
 #[test]
@@ -73,15 +46,9 @@ fn only_the_page_meant_is_accepted() {
     let bytes = page(4096, Kind::Branch);
     let meant = child(&bytes);
     expect(&bytes, meant, 3, 1).unwrap();
-    let other_page = Child {
-        page: PageId(6),
-        ..meant
-    };
+    let other_page = Child { page: PageId(6), ..meant };
     assert!(is_corrupt(expect(&bytes, other_page, 3, 1), 6));
-    assert!(is_corrupt(
-        expect(&bytes, Child { birth: 4, ..meant }, 3, 1),
-        7
-    ));
+    assert!(is_corrupt(expect(&bytes, Child { birth: 4, ..meant }, 3, 1), 7));
     assert!(is_corrupt(expect(&bytes, meant, 4, 1), 7));
     assert!(is_corrupt(expect(&bytes, meant, 3, 2), 7));
     assert!(is_corrupt(expect(&bytes, meant, 3, 0), 7));
@@ -94,14 +61,8 @@ fn only_the_page_meant_is_accepted() {
 fn a_run_lends_its_content_whole() {
     for len in [0, 1, 4096 - HEADER_BYTES, 4097 - HEADER_BYTES, 100_000] {
         let content = Random(len as u64 + 1).bytes(len);
-        let first = Child {
-            page: PageId(9),
-            birth: 4,
-        };
-        let run = Run {
-            first,
-            len: len as u32,
-        };
+        let first = Child { page: PageId(9), birth: 4 };
+        let run = Run { first, len: len as u32 };
         assert_eq!(Run::from_bytes(&run.to_bytes()), run);
         let mut bytes = vec![0xAA; run.pages(4096) as usize * 4096];
         assert!(bytes.len() >= HEADER_BYTES + len && bytes.len() < HEADER_BYTES + len + 4096);
@@ -110,32 +71,20 @@ fn a_run_lends_its_content_whole() {
         overflow::verify_run(&bytes, run, 5).unwrap();
         assert_eq!(overflow::content(&bytes, run, 2).unwrap(), content);
         assert!(is_corrupt(overflow::content(&bytes, run, 3), 9));
-        let longer = Run {
-            len: run.len + 1,
-            ..run
-        };
+        let longer = Run { len: run.len + 1, ..run };
         assert!(is_corrupt(overflow::verify_run(&bytes, longer, 5), 9));
-        let older = Run {
-            first: Child { birth: 3, ..first },
-            ..run
-        };
+        let older = Run { first: Child { birth: 3, ..first }, ..run };
         assert!(is_corrupt(overflow::content(&bytes, older, 2), 9));
         if len > 8 {
             bytes[HEADER_BYTES + len - 1] ^= 1;
             assert!(is_corrupt(overflow::verify_run(&bytes, run, 5), 9));
-            assert!(is_corrupt(
-                overflow::content(&bytes[..HEADER_BYTES + 8], run, 2),
-                9
-            ));
+            assert!(is_corrupt(overflow::content(&bytes[..HEADER_BYTES + 8], run, 2), 9));
         }
     }
 }
 
 fn meta() -> Meta {
-    let first = Child {
-        page: PageId(20),
-        birth: 4,
-    };
+    let first = Child { page: PageId(20), birth: 4 };
     Meta {
         page_bytes: 8192,
         store_id: 0x1234_5678_9ABC_DEF0,
@@ -145,11 +94,7 @@ fn meta() -> Meta {
         next_table: 7,
         catalog: Some(Run { first, len: 10_000 }),
         free_space: None,
-        log: LogPosition {
-            life: u64::MAX,
-            offset: 512,
-            chain: 0xDEAD_BEEF,
-        },
+        log: LogPosition { life: u64::MAX, offset: 512, chain: 0xDEAD_BEEF },
     }
 }
 
@@ -180,25 +125,13 @@ fn a_meta_page_that_cannot_be_is_refused() {
     let Err(Error::Invalid(reason)) = decode_changed(|bytes| bytes[8] = 2) else {
         panic!("a format to come was read");
     };
-    assert_eq!(
-        &*reason,
-        "the store has format 2; this build reads format 1"
-    );
+    assert_eq!(&*reason, "the store has format 2; this build reads format 1");
     assert!(is_corrupt(decode_changed(|bytes| bytes[12] = 1), 1));
     assert!(is_corrupt(decode_changed(|bytes| bytes[12..16].fill(0)), 1));
     assert!(is_corrupt(decode_changed(|bytes| bytes[40..44].fill(0)), 1));
-    assert!(
-        is_corrupt(decode_changed(|bytes| bytes[48] = 99), 1),
-        "a run beyond the file"
-    );
-    assert!(is_corrupt(
-        decode_changed(|bytes| bytes[48..52].fill(0xFF)),
-        1
-    ));
-    assert!(
-        is_corrupt(decode_changed(|bytes| bytes[60] = 1), 1),
-        "a run on a meta page"
-    );
+    assert!(is_corrupt(decode_changed(|bytes| bytes[48] = 99), 1), "a run beyond the file");
+    assert!(is_corrupt(decode_changed(|bytes| bytes[48..52].fill(0xFF)), 1));
+    assert!(is_corrupt(decode_changed(|bytes| bytes[60] = 1), 1), "a run on a meta page");
 }
 
 #[test]

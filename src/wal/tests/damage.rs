@@ -35,9 +35,7 @@ fn judge(bench: &Bench, files: Files) -> Option<usize> {
             assert!(bench.entries.starts_with(&entries), "wrong records");
             assert_eq!(
                 end.last.0,
-                entries
-                    .last()
-                    .map_or(bench.start.version.0, |entry| entry.last)
+                entries.last().map_or(bench.start.version.0, |entry| entry.last)
             );
             Some(entries.len())
         }
@@ -56,11 +54,7 @@ fn no_flipped_bit_gives_anything_but_the_right_records_or_corrupt() {
             flipped.get_mut(name).unwrap()[bit / 8] ^= 1 << (bit % 8);
             match judge(&bench, flipped) {
                 Some(count) => {
-                    assert_eq!(
-                        count,
-                        bench.entries.len(),
-                        "bit {bit} of {name} lost a record"
-                    );
+                    assert_eq!(count, bench.entries.len(), "bit {bit} of {name} lost a record");
                     right += 1;
                 }
                 None => corrupt += 1,
@@ -151,17 +145,9 @@ fn under_pipelining_a_lost_record_before_a_kept_one_is_the_torn_tail() {
     let mut files = bench.disk.files();
     assert_eq!(judge(&bench, files.clone()), Some(4));
     files.get_mut("log-0").unwrap()[2560..].fill(0);
-    assert_eq!(
-        judge(&bench, files.clone()),
-        None,
-        "version 4 knows 1 to 3 as synced"
-    );
+    assert_eq!(judge(&bench, files.clone()), None, "version 4 knows 1 to 3 as synced");
     files.get_mut("log-1").unwrap()[512..].fill(0);
-    assert_eq!(
-        judge(&bench, files),
-        Some(3),
-        "nothing that follows was ever acknowledged"
-    );
+    assert_eq!(judge(&bench, files), Some(3), "nothing that follows was ever acknowledged");
 }
 
 #[test]
@@ -248,24 +234,11 @@ fn records_that_an_earlier_recovery_dropped_never_count_again() {
     let (version, synced) = (Version(2), Version(1));
     let life = bench.start.position.life;
     let chain = u32::from_le_bytes(*bytes[512..].first_chunk().unwrap());
-    let new = NewRecord {
-        kind: COMMITS,
-        first: version,
-        last: version,
-        synced,
-        body: &ops,
-    };
+    let new = NewRecord { kind: COMMITS, first: version, last: version, synced, body: &ops };
     new.encode(life, 1024, chain, &mut record);
     bytes[1024..1024 + record.len()].copy_from_slice(&record);
     let (end, entries) = read(&Disk::of(files), bench.start).unwrap();
-    assert_eq!(
-        entries[1..],
-        [Entry {
-            first: 2,
-            last: 2,
-            ops
-        }]
-    );
+    assert_eq!(entries[1..], [Entry { first: 2, last: 2, ops }]);
     assert!(end.last == version && end.torn);
 }
 
@@ -289,13 +262,7 @@ fn a_cycle_of_segments_ends() {
     let mut bytes = bench.disk.files()["log-0"].clone();
     let (first, synced, mut end) = (Version(1), Version(0), Vec::new());
     let body = life.to_le_bytes();
-    let new = NewRecord {
-        kind: SEGMENT_END,
-        first,
-        last: first,
-        synced,
-        body: &body,
-    };
+    let new = NewRecord { kind: SEGMENT_END, first, last: first, synced, body: &body };
     new.encode(life, 512, bench.start.position.chain, &mut end);
     bytes[512..512 + end.len()].copy_from_slice(&end);
     let files = BTreeMap::from([("log-0".to_owned(), bytes)]);
