@@ -76,10 +76,16 @@ pub struct Lease {
     released: AtomicBool,
 }
 
-impl Lease {
+/// What a reclaimer asks of a lease. [`Lease`] is the only one that is right; models put wrong ones in
+/// its place to show that they would be caught.
+pub trait Leased {
     /// Whether the pin is gone. If so, all that its holders did comes before this call.
+    fn is_released(&self) -> bool;
+}
+
+impl Leased for Lease {
     #[inline]
-    pub fn is_released(&self) -> bool {
+    fn is_released(&self) -> bool {
         // Acquire: pairs with the Release in `Pin::drop`.
         self.released.load(Acquire)
     }
@@ -95,13 +101,8 @@ pub struct Pin {
 impl Pin {
     /// A pin, and the lease that tells when it has gone.
     pub fn new(bell: &Arc<Bell>) -> (Pin, Arc<Lease>) {
-        let lease = Arc::new(Lease {
-            released: AtomicBool::new(false),
-        });
-        let pin = Pin {
-            lease: Arc::clone(&lease),
-            bell: Arc::clone(bell),
-        };
+        let lease = Arc::new(Lease { released: AtomicBool::new(false) });
+        let pin = Pin { lease: Arc::clone(&lease), bell: Arc::clone(bell) };
         (pin, lease)
     }
 }
@@ -131,14 +132,11 @@ impl Bell {
     /// A bell that calls `nudge` when it is rung while the writer waits. `nudge` runs wherever a
     /// snapshot is dropped: it must not block, nor panic.
     pub fn new(nudge: impl Fn() + Send + Sync + 'static) -> Bell {
-        Bell {
-            state: AtomicU8::new(QUIET),
-            nudge: Box::new(nudge),
-        }
+        Bell { state: AtomicU8::new(QUIET), nudge: Box::new(nudge) }
     }
 
-    /// Tells the writer that there is something to reclaim.
-    fn ring(&self) {
+    /// Tells the writer that there is something to reclaim. Whatever it is told of comes before.
+    pub fn ring(&self) {
         // Release: the lease's flag comes before; pairs with the Acquires in `take` and `listen`.
         // Acquire: a nudge is given after the writer's announcement that it waits.
         if self.state.swap(RUNG, AcqRel) == AWAITED {
@@ -159,7 +157,7 @@ impl Bell {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -15,15 +15,15 @@
 //! snapshots dropped newest first pass chunks to one another, not things.
 
 use crate::{
-    publish::{Generation, Lease, Version},
+    publish::{Generation, Lease, Leased, Version},
     sync::Arc,
 };
 use std::mem;
 
 /// What was given up and waits for readers. Owned by the writer thread.
-pub struct Reclaimer<T> {
+pub struct Reclaimer<T, L = Lease> {
     /// Ascending in generation and in version.
-    pins: Vec<Pinned<T>>,
+    pins: Vec<Pinned<T, L>>,
     /// Retired by requests that may yet be undone: [`Reclaimer::commit`] hangs them on pins.
     pending: Vec<(Retired<T>, Generation)>,
     /// No pin blocks these.
@@ -38,10 +38,10 @@ struct Retired<T> {
     thing: T,
 }
 
-struct Pinned<T> {
+struct Pinned<T, L> {
     version: Version,
     generation: Generation,
-    lease: Arc<Lease>,
+    lease: Arc<L>,
     /// Seen released, and about to be forgotten.
     gone: bool,
     /// Hung here when retired, in no order.
@@ -66,47 +66,28 @@ pub struct PinReport {
     pub retained: usize,
 }
 
-impl<T> Default for Reclaimer<T> {
-    fn default() -> Reclaimer<T> {
+impl<T, L> Default for Reclaimer<T, L> {
+    fn default() -> Reclaimer<T, L> {
         let (pins, pending, free) = (Vec::new(), Vec::new(), Vec::new());
-        Reclaimer {
-            pins,
-            pending,
-            free,
-            waiting: 0,
-            end_max: Generation(0),
-        }
+        Reclaimer { pins, pending, free, waiting: 0, end_max: Generation(0) }
     }
 }
 
-impl<T> Reclaimer<T> {
+impl<T, L: Leased> Reclaimer<T, L> {
     /// Takes note of a pin: a generation applied and about to be published, or the cut of a
     /// checkpoint. It counts until `lease` is released. Made before anything is retired at a later
     /// generation; a generation that failed before it could be pinned is never pinned.
     ///
     /// # Panics
     /// If pins do not come in order: what the new one needs may have been freed.
-    pub fn pin(&mut self, version: Version, generation: Generation, lease: Arc<Lease>) {
+    pub fn pin(&mut self, version: Version, generation: Generation, lease: Arc<L>) {
         if let Some(last) = self.pins.last() {
-            assert!(
-                last.generation <= generation,
-                "pins come in the order of their generations"
-            );
+            assert!(last.generation <= generation, "pins come in the order of their generations");
             assert!(last.version <= version, "versions grow with generations");
         }
-        assert!(
-            self.end_max <= generation,
-            "what this pin needs may have been freed"
-        );
+        assert!(self.end_max <= generation, "what this pin needs may have been freed");
         let (fresh, passed) = (Vec::new(), Vec::new());
-        self.pins.push(Pinned {
-            version,
-            generation,
-            lease,
-            gone: false,
-            fresh,
-            passed,
-        });
+        self.pins.push(Pinned { version, generation, lease, gone: false, fresh, passed });
     }
 
     /// Gives up `thing`, made by version `birth`, while generation `end` is applied. It waits at
@@ -123,10 +104,7 @@ impl<T> Reclaimer<T> {
     /// Takes back what was retired since `mark`; it is alive again. Nothing may have been committed
     /// in between.
     pub fn undo(&mut self, mark: Mark) {
-        assert!(
-            mark.0 <= self.pending.len(),
-            "undone after it was committed"
-        );
+        assert!(mark.0 <= self.pending.len(), "undone after it was committed");
         self.pending.truncate(mark.0);
     }
 
@@ -160,14 +138,10 @@ impl<T> Reclaimer<T> {
 
     /// Everything retired and not yet taken, in no order, also what may still be undone.
     pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
-        let hung = self
-            .pins
-            .iter()
-            .flat_map(|pin| pin.fresh.iter().chain(pin.passed.iter().flatten()));
+        let hung =
+            self.pins.iter().flat_map(|pin| pin.fresh.iter().chain(pin.passed.iter().flatten()));
         let pending = self.pending.iter().map(|(retired, _)| &retired.thing);
-        hung.map(|retired| &retired.thing)
-            .chain(pending)
-            .chain(&self.free)
+        hung.map(|retired| &retired.thing).chain(pending).chain(&self.free)
     }
 
     /// Reads the leases, forgets the pins that have gone, and moves what has become free to `out`.
@@ -191,20 +165,15 @@ impl<T> Reclaimer<T> {
     /// Frees what the pin at `index` held, or passes it to the pin before.
     fn release(&mut self, index: usize) {
         let (head, tail) = self.pins.split_at_mut(index);
-        let (mut fresh, passed) = (
-            mem::take(&mut tail[0].fresh),
-            mem::take(&mut tail[0].passed),
-        );
+        let (mut fresh, passed) = (mem::take(&mut tail[0].fresh), mem::take(&mut tail[0].passed));
         let Some(before) = head.last_mut() else {
             self.free.extend(fresh.into_iter().map(|r| r.thing));
-            self.free
-                .extend(passed.into_iter().flatten().map(|r| r.thing));
+            self.free.extend(passed.into_iter().flatten().map(|r| r.thing));
             return;
         };
         // The pin before was made before these things' ends, since this one was: only birth decides.
         let hidden = |r: &mut Retired<T>| r.birth > before.version;
-        self.free
-            .extend(fresh.extract_if(.., hidden).map(|r| r.thing));
+        self.free.extend(fresh.extract_if(.., hidden).map(|r| r.thing));
         fresh.sort_unstable_by_key(|r| r.birth);
         before.receive(fresh);
         for mut chunk in passed {
@@ -229,7 +198,7 @@ impl<T> Reclaimer<T> {
     }
 }
 
-impl<T> Pinned<T> {
+impl<T, L> Pinned<T, L> {
     /// Takes over a chunk that ascends in birth. Merging equals keeps the number of chunks
     /// logarithmic, and a thing is merged a logarithmic number of times.
     fn receive(&mut self, mut chunk: Vec<Retired<T>>) {
@@ -245,5 +214,5 @@ impl<T> Pinned<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

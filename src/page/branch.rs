@@ -10,7 +10,7 @@ use super::{
     CELLS_START, COUNT, Child, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, PREFIX_START, PageId,
     Run,
     arrays::Arrays,
-    cell::{PartKey, read_separator, separator_len, write_separator},
+    cell::{PartKey, RUN_KEY_PREFIX_MAX, read_separator, separator_len, write_separator},
     check_header, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, read_u32, set_field,
@@ -23,10 +23,7 @@ const CHILDREN: usize = 1;
 const BIRTHS: usize = 2;
 const OFFSETS: usize = 3;
 /// Heads, children, births, offsets.
-pub const ARRAYS: Arrays<4> = Arrays {
-    widths: [HEAD_BYTES, 4, 4, 2],
-    heads: HEADS,
-};
+pub const ARRAYS: Arrays<4> = Arrays { widths: [HEAD_BYTES, 4, 4, 2], heads: HEADS };
 
 /// The shortest `s` with `left < s <= right`: a prefix of `right`. Expects `left < right`.
 pub fn shortest_separator<'k>(left: &[u8], right: &'k [u8]) -> &'k [u8] {
@@ -73,19 +70,11 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Minus infinity.
-    const EMPTY: Parts<'static> = Parts {
-        prefix: &[],
-        suffix: &[],
-        run: None,
-    };
+    const EMPTY: Parts<'static> = Parts { prefix: &[], suffix: &[], run: None };
 
     fn new(separator: NewKey<'a>) -> Parts<'a> {
         let PartKey { start, run } = PartKey::new(separator);
-        Parts {
-            prefix: &[],
-            suffix: start,
-            run,
-        }
+        Parts { prefix: &[], suffix: start, run }
     }
 
     fn len(self) -> usize {
@@ -100,12 +89,26 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// How much of this a page's common prefix may cover.
+    fn sharable_len(self) -> usize {
+        let max = if self.run.is_some() { RUN_KEY_PREFIX_MAX } else { usize::MAX };
+        self.len().min(max)
+    }
+
+    /// Whether this begins with all of `prefix` and can share it.
+    fn starts_with(self, prefix: &[u8]) -> bool {
+        if prefix.len() > self.sharable_len() {
+            return false;
+        }
+        match prefix.strip_prefix(self.prefix) {
+            Some(rest) => self.suffix.starts_with(rest),
+            None => self.prefix.starts_with(prefix),
+        }
+    }
+
     /// The length of what this and `other` begin with in common.
     fn common_len(self, other: Parts<'_>) -> usize {
-        let (a, b) = (
-            [self.prefix, self.suffix].concat(),
-            [other.prefix, other.suffix].concat(),
-        );
+        let (a, b) = ([self.prefix, self.suffix].concat(), [other.prefix, other.suffix].concat());
         common_len(&a, &b)
     }
 
@@ -113,9 +116,7 @@ impl<'a> Parts<'a> {
     fn head(self, skip: usize) -> Option<u32> {
         let [first, second] = self.skip(skip)?;
         let mut four = [0; HEAD_BYTES];
-        four.iter_mut()
-            .zip(first.iter().chain(second))
-            .for_each(|(to, &byte)| *to = byte);
+        four.iter_mut().zip(first.iter().chain(second)).for_each(|(to, &byte)| *to = byte);
         Some(u32::from_be_bytes(four))
     }
 
@@ -140,11 +141,10 @@ fn measure(entries: &[Entry<'_>]) -> (usize, usize) {
     let (Some(first), Some(last)) = (entries.get(1), entries.last()) else {
         return (0, ARRAYS.end(entries.len()));
     };
-    let prefix_len = first.separator.common_len(last.separator);
-    let cells: usize = entries[1..]
-        .iter()
-        .map(|e| e.separator.cell_len(prefix_len))
-        .sum();
+    let sharable = entries[1..].iter().map(|entry| entry.separator.sharable_len());
+    let common = first.separator.common_len(last.separator);
+    let prefix_len = sharable.fold(common, usize::min);
+    let cells: usize = entries[1..].iter().map(|e| e.separator.cell_len(prefix_len)).sum();
     (prefix_len, ARRAYS.end(entries.len()) + prefix_len + cells)
 }
 
@@ -169,11 +169,7 @@ impl<'p> Branch<'p> {
         check_header(page, Kind::Branch, ARRAYS.end(count))?;
         let (start, len) = (field(page, PREFIX_START), field(page, PREFIX_LEN));
         match page.get(start..start + len) {
-            Some(prefix) => Ok(Branch {
-                page,
-                count,
-                prefix,
-            }),
+            Some(prefix) => Ok(Branch { page, count, prefix }),
             None => Err(damaged(page, "its prefix exceeds the page")),
         }
     }
@@ -212,11 +208,7 @@ impl<'p> Branch<'p> {
                     None => separator.start > rest,
                     Some(_) => separator.compare(key, resolve)?.is_gt(),
                 };
-                (from, to) = if greater {
-                    (from, middle)
-                } else {
-                    (middle + 1, to)
-                };
+                (from, to) = if greater { (from, middle) } else { (middle + 1, to) };
             }
         }
         Ok(from.max(1) - 1)
@@ -232,21 +224,14 @@ impl<'p> Branch<'p> {
         let page = read_u32(self.page, ARRAYS.start(CHILDREN, self.count) + 4 * i);
         let birth = read_u32(self.page, ARRAYS.start(BIRTHS, self.count) + 4 * i);
         match (page, birth) {
-            (Some(page), Some(birth)) => Ok(Child {
-                page: PageId(page),
-                birth,
-            }),
+            (Some(page), Some(birth)) => Ok(Child { page: PageId(page), birth }),
             _ => Err(damaged(self.page, "its children exceed the page")),
         }
     }
 
     /// The separator of child `i`.
     pub fn separator(self, i: usize) -> Result<Separator<'p>> {
-        let Parts {
-            prefix,
-            suffix,
-            run,
-        } = self.entry(i)?.separator;
+        let Parts { prefix, suffix, run } = self.entry(i)?.separator;
         Ok(match run {
             None => Separator::Inline { prefix, suffix },
             Some(run) => Separator::Run(run),
@@ -268,21 +253,10 @@ impl<'p> Branch<'p> {
     /// (1..=len). The separator of the first one right moves up into the parent. There always is one
     /// if each separator keeps to the limits of [`cell`](super::cell) and lies where order puts it.
     pub fn split_point(self, at: usize, separator: NewKey<'_>) -> Result<usize> {
-        let child = Child {
-            page: PageId(0),
-            birth: 0,
-        };
+        let child = Child { page: PageId(0), birth: 0 };
         let mut entries = self.entries()?;
-        entries.insert(
-            at,
-            Entry {
-                separator: Parts::new(separator),
-                child,
-            },
-        );
-        let cells = entries
-            .iter()
-            .map(|entry| entry.separator.cell_len(self.prefix.len()));
+        entries.insert(at, Entry { separator: Parts::new(separator), child });
+        let cells = entries.iter().map(|entry| entry.separator.cell_len(self.prefix.len()));
         let entry_bytes: Vec<usize> = cells.map(|len| len + ARRAYS.entry_bytes()).collect();
         let cut = balanced_cut(&entry_bytes, |cut| {
             let (left, right) = entries.split_at(cut);
@@ -313,21 +287,11 @@ impl<'p> Branch<'p> {
     fn entry(self, i: usize) -> Result<Entry<'p>> {
         let child = self.child(i)?;
         if i == 0 {
-            return Ok(Entry {
-                separator: Parts::EMPTY,
-                child,
-            });
+            return Ok(Entry { separator: Parts::EMPTY, child });
         }
         let (PartKey { start: suffix, run }, _) = self.cell(i)?;
         let prefix = if run.is_some() { &[] } else { self.prefix };
-        Ok(Entry {
-            separator: Parts {
-                prefix,
-                suffix,
-                run,
-            },
-            child,
-        })
+        Ok(Entry { separator: Parts { prefix, suffix, run }, child })
     }
 
     /// All children and separators.
@@ -353,11 +317,7 @@ impl<'p> BranchMut<'p> {
     pub fn as_branch(&self) -> Branch<'_> {
         let (start, len) = (field(self.page, PREFIX_START), field(self.page, PREFIX_LEN));
         let prefix = self.page.get(start..start + len).unwrap_or(&[]);
-        Branch {
-            page: self.page,
-            count: field(self.page, COUNT),
-            prefix,
-        }
+        Branch { page: self.page, count: field(self.page, COUNT), prefix }
     }
 
     /// Inserts a child at `i`. At 0 only into an empty page, and then the separator is not kept; a run
@@ -438,20 +398,12 @@ impl<'p> BranchMut<'p> {
         let count = branch.count;
         assert!(i <= count && (i > 0 || count == 0), "child {i} of {count}");
         if count == 0 {
-            return self.rebuild(&[Entry {
-                separator: Parts::EMPTY,
-                child,
-            }]);
+            return self.rebuild(&[Entry { separator: Parts::EMPTY, child }]);
         }
         let prefix_len = branch.prefix.len();
         let len = separator.cell_len(prefix_len);
         let has_room = ARRAYS.end(count + 1) + len <= field(self.page, CELLS_START);
-        let prefix = Parts {
-            prefix: branch.prefix,
-            suffix: &[],
-            run: None,
-        };
-        if count == 1 || !has_room || separator.common_len(prefix) < prefix_len {
+        if count == 1 || !has_room || !separator.starts_with(branch.prefix) {
             let copy = self.page.to_vec();
             let mut entries = Branch::new(&copy)?.entries()?;
             entries.insert(i, Entry { separator, child });

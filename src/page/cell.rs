@@ -3,11 +3,13 @@
 
 use std::cmp::Ordering;
 
-use super::{HEADER_BYTES, RUN_BYTES, Run, read_u16};
+use super::{HEADER_BYTES, RUN_BYTES, Run, heads::HEAD_BYTES, read_u16};
 use crate::{error::Result, options::PAGE_BYTES_MIN};
 
 /// How many bytes of a key that lies in a run are kept in its cell.
 pub const RUN_KEY_START_BYTES: usize = 64;
+/// The longest common prefix of a page that holds such a key.
+pub const RUN_KEY_PREFIX_MAX: usize = RUN_KEY_START_BYTES - HEAD_BYTES;
 /// The most bytes that the lengths of a leaf's cell take: a byte and, for each long part, two more.
 const LENGTHS_BYTES_MAX: usize = 6;
 /// What the arrays of a leaf or branch may take at most, in spare elements: see
@@ -33,11 +35,7 @@ pub const fn value_inline_max(page_bytes: usize, key_len: usize) -> usize {
     };
     let entry_max = (page_bytes - HEADER_BYTES - SPARE_BYTES_MAX) / 2;
     let half = entry_max - super::leaf::ARRAYS.entry_bytes() - LENGTHS_BYTES_MAX - key_bytes;
-    if half < page_bytes / 4 {
-        half
-    } else {
-        page_bytes / 4
-    }
+    if half < page_bytes / 4 { half } else { page_bytes / 4 }
 }
 
 // A branch holds three separators, and splitting one in two always succeeds: a separator and its
@@ -119,6 +117,16 @@ pub enum NewValue<'a> {
     Run(Run),
 }
 
+impl CellValue<'_> {
+    /// The bytes of the value in its cell, without its length.
+    pub fn len(self) -> usize {
+        match self {
+            CellValue::Inline(bytes) => bytes.len(),
+            CellValue::Run(_) => RUN_BYTES,
+        }
+    }
+}
+
 impl NewValue<'_> {
     /// How the value's length is coded.
     fn code(self) -> u8 {
@@ -154,12 +162,16 @@ impl<'p> PartKey<'p> {
             NewKey::Run(run, whole) => {
                 debug_assert!(whole.len() == run.len as usize && whole.len() > RUN_KEY_START_BYTES);
                 let start = &whole[..whole.len().min(RUN_KEY_START_BYTES)];
-                PartKey {
-                    start,
-                    run: Some(run),
-                }
+                PartKey { start, run: Some(run) }
             }
         }
+    }
+
+    /// What of the key a page's common prefix may cover: enough of what the cell has must be left for
+    /// the head.
+    pub fn sharable(self) -> &'p [u8] {
+        let len = self.start.len();
+        &self.start[..if self.run.is_some() { len.min(RUN_KEY_PREFIX_MAX) } else { len }]
     }
 
     /// Whether this is `key`; the run is asked only if length and start agree.
@@ -193,11 +205,7 @@ impl<'p> PartKey<'p> {
     }
 
     fn code(self) -> u8 {
-        if self.run.is_some() {
-            RUN
-        } else {
-            code(self.start.len())
-        }
+        if self.run.is_some() { RUN } else { code(self.start.len()) }
     }
 
     fn len(self) -> usize {
@@ -207,11 +215,7 @@ impl<'p> PartKey<'p> {
 
 /// The code of an inline part of `len` bytes.
 fn code(len: usize) -> u8 {
-    if len < usize::from(LONG) {
-        len as u8
-    } else {
-        LONG
-    }
+    if len < usize::from(LONG) { len as u8 } else { LONG }
 }
 
 /// How many bytes of length follow the code.
@@ -244,6 +248,13 @@ impl Writer<'_> {
     fn put(&mut self, bytes: &[u8]) {
         self.cell[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
+    }
+
+    fn put_value(&mut self, value: NewValue<'_>) {
+        match value {
+            NewValue::Inline(bytes) => self.put(bytes),
+            NewValue::Run(run) => self.put(&run.to_bytes()),
+        }
     }
 
     fn put_extra(&mut self, code: u8, len: usize) {
@@ -319,10 +330,18 @@ impl<'p> Cell<'p> {
             writer.put(&run.to_bytes());
         }
         writer.put(key.start);
-        match value {
-            NewValue::Inline(bytes) => writer.put(bytes),
-            NewValue::Run(run) => writer.put(&run.to_bytes()),
-        }
+        writer.put_value(value);
+    }
+
+    /// Writes `value` over the value of `cell`, of `old_len` bytes, where
+    /// [`can_overwrite`](Self::can_overwrite) allowed it. The key stays; the cell may end earlier.
+    pub fn overwrite(cell: &mut [u8], old_len: usize, value: NewValue<'_>) {
+        let start = cell.len() - old_len;
+        let lengths = 2 + extra_bytes(cell[0]);
+        cell[1] = value.code();
+        let mut lengths = Writer { cell, at: lengths };
+        lengths.put_extra(value.code(), value.len());
+        Writer { cell, at: start }.put_value(value);
     }
 
     /// Whether `value` can be written over this cell's value, which stands at the cell's end: its
@@ -348,13 +367,7 @@ fn read_part_key(code: u8, len: usize, rest: &[u8]) -> Option<(PartKey<'_>, &[u8
         RUN => {
             let (run, rest) = take_run(rest)?;
             let (start, rest) = rest.split_at_checked(RUN_KEY_START_BYTES)?;
-            Some((
-                PartKey {
-                    start,
-                    run: Some(run),
-                },
-                rest,
-            ))
+            Some((PartKey { start, run: Some(run) }, rest))
         }
         _ => None,
     }

@@ -147,15 +147,11 @@ impl Frames {
     ) -> Result<Filled<'_>> {
         let frame = self.take(pages, Use::Filled)?;
         // From here on the frame goes back if `write` fails or panics.
-        let filled = Filled {
-            frames: self,
-            frame,
-            kept: false,
-        };
+        let filled = Filled { frames: self, frame, kept: false };
         let (block, piece) = self.find(frame);
         // SAFETY: the only access: the number just came from the pool and is not told to anyone yet.
-        let mut bytes = unsafe { block.piece_mut(piece) };
-        write(&mut bytes)?;
+        let bytes = unsafe { block.piece_mut(piece) };
+        memory::lend(bytes, write)?;
         Ok(filled)
     }
 
@@ -181,25 +177,15 @@ impl Frames {
             return (self.find_run(frame), 0);
         }
         let (chunk, index) = place(frame.0);
-        (
-            self.singles[chunk]
-                .get()
-                .expect("a frame's number comes from the arena"),
-            index,
-        )
+        (self.singles[chunk].get().expect("a frame's number comes from the arena"), index)
     }
 
     fn find_run(&self, frame: FrameId) -> &Block {
         let (chunk, index) = place(frame.0 & !RUN);
-        let places = self.runs[chunk]
-            .get()
-            .expect("a run's number comes from the arena");
+        let places = self.runs[chunk].get().expect("a run's number comes from the arena");
         // Acquire: pairs with the Release in `take`; the block's own fields were written before.
         let block = places[index].0.load(Acquire);
-        assert!(
-            !block.is_null(),
-            "a run is asked for only while it is in use"
-        );
+        assert!(!block.is_null(), "a run is asked for only while it is in use");
         // SAFETY: made by `Box::into_raw` in `take`, initialized before its address was stored, and freed
         // only by `give_back`, whose callers owe the reclaim rule, or by `drop`.
         unsafe { &*block }
@@ -209,11 +195,7 @@ impl Frames {
     fn take(&self, pages: u32, by: Use) -> Result<FrameId> {
         assert!(pages > 0, "a frame holds at least a page");
         let full = |what| Error::Full { what };
-        let memory = if by == Use::Filled {
-            Resource::CacheBytes
-        } else {
-            Resource::DirtyBytes
-        };
+        let memory = if by == Use::Filled { Resource::CacheBytes } else { Resource::DirtyBytes };
         let bytes = self.page_bytes * pages as usize;
         let mut pool = lock(&self.pool);
         if by == Use::Filled && pool.filled_bytes + bytes > self.cache_bytes {
@@ -293,11 +275,7 @@ impl Pool {
 impl Numbers {
     /// The number to use next; none if all have been used. It stays free.
     fn next(&self) -> Option<u32> {
-        let fresh = || {
-            u32::try_from(self.uses.len())
-                .ok()
-                .filter(|number| *number < RUNS_MAX)
-        };
+        let fresh = || u32::try_from(self.uses.len()).ok().filter(|number| *number < RUNS_MAX);
         self.free.last().copied().or_else(fresh)
     }
 
@@ -441,6 +419,11 @@ mod memory {
     /// A fresh frame's bytes, borrowed to be written.
     pub type FrameMut<'a> = &'a mut [u8];
 
+    /// Lends the bytes for one call.
+    pub fn lend<R>(bytes: FrameMut<'_>, write: impl FnOnce(&mut [u8]) -> R) -> R {
+        write(bytes)
+    }
+
     /// Pieces begin where pages of the machine do.
     const ALIGN: usize = 4096;
 
@@ -473,13 +456,7 @@ mod memory {
             assert!(skip <= ALIGN, "a byte pointer can be aligned");
             // SAFETY: `skip <= ALIGN`, and the allocation has ALIGN bytes beyond the pieces.
             let base = unsafe { start.add(skip) };
-            Some(Block {
-                start,
-                layout,
-                base,
-                pieces,
-                piece_bytes,
-            })
+            Some(Block { start, layout, base, pieces, piece_bytes })
         }
 
         /// The length of a piece, in bytes.
@@ -509,10 +486,6 @@ mod memory {
         ///
         /// # Safety
         /// Nobody reads or writes the piece while the answer lives, but through it.
-        #[expect(
-            clippy::mut_from_ref,
-            reason = "exclusive use of the piece is the caller's duty"
-        )]
         pub unsafe fn piece_mut(&self, piece: usize) -> FrameMut<'_> {
             // SAFETY: in bounds (`at`); initialized (zeroed when allocated); exclusive, as the caller promises;
             // freed only when `self` is dropped.
@@ -528,5 +501,108 @@ mod memory {
     }
 }
 
-#[cfg(test)]
+#[cfg(loom)]
+mod memory {
+    //! The memory of frames as models see it: reading a piece while it is written, or reusing it under
+    //! a reader, is a race that loom reports.
+    use crate::sync::cell::{ConstPtr, MutPtr, UnsafeCell};
+    use std::{
+        marker::PhantomData,
+        ops::{Deref, DerefMut},
+    };
+
+    /// One allocation, cut into pieces of equal length.
+    pub struct Block {
+        pieces: Vec<UnsafeCell<Box<[u8]>>>,
+        piece_bytes: usize,
+    }
+
+    // SAFETY: what may be done with the pieces from which thread is the duty of the callers of `piece` and
+    // `piece_mut`, and loom checks it.
+    unsafe impl Sync for Block {}
+
+    impl Block {
+        /// Zeroed memory for `pieces` of `piece_bytes`.
+        pub fn new(pieces: usize, piece_bytes: usize) -> Option<Block> {
+            let piece = |_| UnsafeCell::new(vec![0; piece_bytes].into_boxed_slice());
+            Some(Block { pieces: (0..pieces).map(piece).collect(), piece_bytes })
+        }
+
+        /// The length of a piece, in bytes.
+        pub fn piece_bytes(&self) -> usize {
+            self.piece_bytes
+        }
+
+        /// The bytes of a piece.
+        ///
+        /// # Safety
+        /// Nobody writes the piece while the answer lives.
+        pub unsafe fn piece(&self, piece: usize) -> FrameRef<'_> {
+            FrameRef { bytes: self.pieces[piece].get(), block: PhantomData }
+        }
+
+        /// The bytes of a piece, to be written.
+        ///
+        /// # Safety
+        /// Nobody reads or writes the piece while the answer lives, but through it.
+        pub unsafe fn piece_mut(&self, piece: usize) -> FrameMut<'_> {
+            FrameMut { bytes: self.pieces[piece].get_mut(), block: PhantomData }
+        }
+    }
+
+    impl Drop for Block {
+        fn drop(&mut self) {
+            if !crate::sync::thread::panicking() {
+                // Freeing is a write: under a reader it is reported.
+                for piece in &self.pieces {
+                    drop(piece.get_mut());
+                }
+            }
+        }
+    }
+
+    /// Lends the bytes for one call.
+    pub fn lend<R>(mut bytes: FrameMut<'_>, write: impl FnOnce(&mut [u8]) -> R) -> R {
+        write(&mut bytes)
+    }
+
+    /// A frame's bytes, borrowed; loom counts them as read until this is dropped.
+    pub struct FrameRef<'a> {
+        bytes: ConstPtr<Box<[u8]>>,
+        block: PhantomData<&'a Block>,
+    }
+
+    impl Deref for FrameRef<'_> {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            // SAFETY: the block outlives the borrow; loom checks that nobody writes meanwhile.
+            unsafe { self.bytes.deref() }
+        }
+    }
+
+    /// A fresh frame's bytes, borrowed to be written.
+    pub struct FrameMut<'a> {
+        bytes: MutPtr<Box<[u8]>>,
+        block: PhantomData<&'a Block>,
+    }
+
+    impl Deref for FrameMut<'_> {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            // SAFETY: the block outlives the borrow; loom checks that the access is exclusive.
+            unsafe { self.bytes.deref() }
+        }
+    }
+
+    impl DerefMut for FrameMut<'_> {
+        fn deref_mut(&mut self) -> &mut [u8] {
+            // SAFETY: the block outlives the borrow; loom checks that the access is exclusive.
+            unsafe { self.bytes.deref() }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -5,7 +5,7 @@
 //! Keeps I9. Absent on purpose: it does not know what a type is, only its hash and its name.
 
 use crate::{
-    error::{Error, Limit, Result},
+    error::{Error, Result, TypeMismatch},
     options::{PAGE_FILE, TABLE_NAME_BYTES_MAX, TABLES_MAX},
     page::{Child, PageId},
     pager::TableId,
@@ -55,12 +55,7 @@ impl TableTypes {
         let key_name_len = u16::from_le_bytes(input.array()?);
         let key_name = input.text(usize::from(key_name_len))?;
         let value_name = input.text(input.bytes.len())?;
-        Ok(TableTypes {
-            key,
-            value,
-            key_name: key_name.into(),
-            value_name: value_name.into(),
-        })
+        Ok(TableTypes { key, value, key_name: key_name.into(), value_name: value_name.into() })
     }
 }
 
@@ -81,6 +76,24 @@ pub struct TableEntry {
     pub name: Arc<str>,
     /// The types that it was created with.
     pub types: Arc<TableTypes>,
+}
+
+impl TableEntry {
+    /// An error unless the table has the types `asked`; their names do not count.
+    ///
+    /// # Errors
+    /// [`Error::TypeMismatch`].
+    #[inline]
+    pub fn expect_types(&self, asked: &TableTypes) -> Result<()> {
+        if self.types.matches(asked.key, asked.value) {
+            return Ok(());
+        }
+        Err(Error::TypeMismatch(Arc::new(TypeMismatch {
+            table: (*self.name).to_owned(),
+            stored: self.types.to_string(),
+            asked: asked.to_string(),
+        })))
+    }
 }
 
 /// All tables of one version, each at an index that holds until a table is inserted or removed.
@@ -142,12 +155,14 @@ impl Catalog {
             .find(|&index| *self.names.entries[index].name == *name)
     }
 
+    /// As [`find`](Self::find), for a name whose hash is not known yet.
+    pub fn find_name(&self, name: &str) -> Option<usize> {
+        self.find(name_hash(name.as_bytes()), name)
+    }
+
     /// The index of the table with the id `id`.
     pub fn find_id(&self, id: TableId) -> Option<usize> {
-        self.names
-            .entries
-            .binary_search_by_key(&id, |entry| entry.id)
-            .ok()
+        self.names.entries.binary_search_by_key(&id, |entry| entry.id).ok()
     }
 
     /// The table at `index`, without its tree.
@@ -167,44 +182,28 @@ impl Catalog {
         &mut self.trees[index]
     }
 
+    /// Puts `tree` in the place of the tree of the table at `index`.
+    pub fn set_tree(&mut self, index: usize, tree: Tree) {
+        self.trees[index] = tree;
+    }
+
     /// All tables, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&TableEntry, &Tree)> {
         self.names.entries.iter().zip(&self.trees)
     }
 
-    /// Adds an empty table and returns its index. `id` and `name` must be new: the caller has looked.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] if the name is too long or there are too many tables.
-    pub fn insert(&mut self, id: TableId, name: &str, types: TableTypes) -> Result<usize> {
-        check_name(name)?;
-        if self.len() >= TABLES_MAX {
-            return Err(Error::TooLarge {
-                what: Limit::Tables,
-                len: self.len() + 1,
-                max: TABLES_MAX,
-            });
-        }
+    /// Adds a table and returns its index. `id` and `name` must be new, the name and the number of
+    /// tables within their limits: the caller has looked.
+    pub fn insert(&mut self, name: &str, id: TableId, types: TableTypes, tree: Tree) -> usize {
         let hash = name_hash(name.as_bytes());
         assert!(self.find(hash, name).is_none(), "table is in the catalog");
         let names = Arc::make_mut(&mut self.names);
         let index = names.entries.partition_point(|entry| entry.id < id);
-        let entry = TableEntry {
-            id,
-            name_hash: hash,
-            name: name.into(),
-            types: Arc::new(types),
-        };
+        let entry = TableEntry { id, name_hash: hash, name: name.into(), types: Arc::new(types) };
         names.entries.insert(index, entry);
         names.sort();
-        let tree = Tree {
-            table: id,
-            root: None,
-            level: 0,
-            len: 0,
-        };
         self.trees.insert(index, tree);
-        Ok(index)
+        index
     }
 
     /// Takes the table at `index` out and returns its tree, whose pages are the caller's to free.
@@ -215,21 +214,17 @@ impl Catalog {
         self.trees.remove(index)
     }
 
-    /// Gives the table at `index` the name `name`; false, and nothing is changed, if that is taken.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] if the name is too long.
-    pub fn rename(&mut self, index: usize, name: &str) -> Result<bool> {
-        check_name(name)?;
+    /// Gives the table at `index` the name `name`; false, and nothing is changed, if another has it.
+    pub fn rename(&mut self, index: usize, name: &str) -> bool {
         let hash = name_hash(name.as_bytes());
         if let Some(taken) = self.find(hash, name) {
-            return Ok(taken == index);
+            return taken == index;
         }
         let names = Arc::make_mut(&mut self.names);
         names.entries[index].name = name.into();
         names.entries[index].name_hash = hash;
         names.sort();
-        Ok(true)
+        true
     }
 
     /// Appends the encoding: the number of tables, then each with its tree, in the order of ids.
@@ -284,10 +279,7 @@ impl Catalog {
         if names.by_hash.windows(2).any(same) {
             return Err(input.damaged("two tables of one name"));
         }
-        Ok(Catalog {
-            names: Arc::new(names),
-            trees,
-        })
+        Ok(Catalog { names: Arc::new(names), trees })
     }
 }
 
@@ -295,33 +287,15 @@ impl Names {
     /// Makes `by_hash` anew; tables come and go rarely.
     fn sort(&mut self) {
         let entries = self.entries.iter().enumerate();
-        self.by_hash = entries
-            .map(|(i, entry)| (entry.name_hash, i as u32))
-            .collect();
+        self.by_hash = entries.map(|(i, entry)| (entry.name_hash, i as u32)).collect();
         // By name among equal hashes, so that equal names are neighbours.
         let entries = &self.entries;
-        self.by_hash
-            .sort_unstable_by_key(|&(hash, index)| (hash, &*entries[index as usize].name));
+        self.by_hash.sort_unstable_by_key(|&(hash, index)| (hash, &*entries[index as usize].name));
     }
 }
 
 /// The root of an empty tree as it is encoded: page 0 is a meta page and never a root.
-const NO_ROOT: Child = Child {
-    page: PageId(0),
-    birth: 0,
-};
-
-/// Checks a table's name against its limit.
-pub fn check_name(name: &str) -> Result<()> {
-    if name.len() <= TABLE_NAME_BYTES_MAX {
-        return Ok(());
-    }
-    Err(Error::TooLarge {
-        what: Limit::TableName,
-        len: name.len(),
-        max: TABLE_NAME_BYTES_MAX,
-    })
-}
+const NO_ROOT: Child = Child { page: PageId(0), birth: 0 };
 
 /// The name of a type as far as it is kept.
 fn cut(name: &str) -> &str {
@@ -382,12 +356,7 @@ impl<'a> Input<'a> {
             name: name.into(),
             types: Arc::new(types),
         };
-        let tree = Tree {
-            table: id,
-            root,
-            level,
-            len,
-        };
+        let tree = Tree { table: id, root, level, len };
         Ok((entry, tree))
     }
 
@@ -410,16 +379,17 @@ mod tests {
         }
     }
 
+    fn empty(table: TableId) -> Tree {
+        Tree { table, root: None, level: 0, len: 0 }
+    }
+
     fn sample() -> Catalog {
         let mut catalog = Catalog::new();
         for (id, name) in [(1, "ages"), (2, ""), (7, "edges"), (9, "blobs")] {
-            let index = catalog.insert(id, name, types("str", "(u64, u64)"));
-            let tree = catalog.tree_mut(index.unwrap());
+            let index = catalog.insert(name, id, types("&str", "(u64, u64)"), empty(id));
+            let tree = catalog.tree_mut(index);
             tree.len = u64::from(id / 2);
-            let root = Child {
-                page: PageId(id + 2),
-                birth: id,
-            };
+            let root = Child { page: PageId(id + 2), birth: id };
             tree.root = (tree.len > 0).then_some(root);
         }
         catalog
@@ -440,9 +410,9 @@ mod tests {
         assert_eq!(find(&catalog, "edge"), None);
         assert_eq!(catalog.find(name_hash(b"edges"), "ages"), None);
         let before = catalog.clone();
-        assert!(catalog.rename(2, "links").unwrap());
-        assert!(!catalog.rename(2, "ages").unwrap());
-        assert!(catalog.rename(2, "links").unwrap());
+        assert!(catalog.rename(2, "links"));
+        assert!(!catalog.rename(2, "ages"));
+        assert!(catalog.rename(2, "links"));
         assert_eq!(catalog.remove(0).table, 1);
         assert_eq!(find(&catalog, "links"), Some(1));
         assert_eq!(find(&catalog, "edges"), None);
@@ -452,20 +422,19 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_names_and_tables_are_kept() {
+    fn names_of_types_are_cut_and_hashes_kept() {
         let mut catalog = Catalog::new();
-        let long = "x".repeat(TABLE_NAME_BYTES_MAX + 1);
-        let error = catalog.insert(1, &long, types("a", "b")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "table name of 256 bytes exceeds the limit of 255 bytes"
-        );
-        assert!(catalog.is_empty());
         let name = "y".repeat(TYPE_NAME_BYTES_MAX * 20);
-        catalog.insert(1, &long[1..], types(&name, &name)).unwrap();
+        catalog.insert("x", 1, types(&name, &name), empty(1));
         let decoded = Catalog::decode(&encoded(&catalog)).unwrap();
         assert_eq!(decoded.entry(0).types.key_name.len(), TYPE_NAME_BYTES_MAX);
-        assert_eq!(decoded.entry(0).types.key, catalog.entry(0).types.key);
+        let asked = types(&name, &name);
+        decoded.entry(0).expect_types(&asked).unwrap();
+        let error = sample().entry(0).expect_types(&types("u64", "()")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "table \"ages\" holds &str -> (u64, u64), but was opened as u64 -> ()"
+        );
     }
 
     #[test]
@@ -476,10 +445,7 @@ mod tests {
         assert!(decoded.iter().eq(catalog.iter()));
         assert_eq!(decoded.names.by_hash, catalog.names.by_hash);
         for end in 0..bytes.len() {
-            assert!(matches!(
-                Catalog::decode(&bytes[..end]),
-                Err(Error::Corrupt(_))
-            ));
+            assert!(matches!(Catalog::decode(&bytes[..end]), Err(Error::Corrupt(_))));
         }
     }
 

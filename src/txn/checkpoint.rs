@@ -9,13 +9,16 @@ use super::{
 };
 use crate::{
     error::{Error, Resource, Result},
-    page::{Child, PageId, Run, meta::Meta},
+    page::{
+        Child, PageId, Run,
+        meta::{LogPosition, Meta},
+    },
     pager::{
         Pages,
         checkpoint::{Cut, Extra, Failure},
         write::{DirtyPage, Extent},
     },
-    publish::{Generation, Pin, Version},
+    publish::{Generation, Lease, Pin, Version},
     sync::Arc,
     wal::Position,
 };
@@ -39,6 +42,25 @@ pub struct DurableMark {
     pub retry: Option<(Instant, Duration)>,
     /// What the last attempt failed with.
     pub failure: Option<Error>,
+}
+
+impl DurableMark {
+    /// The mark of a store just opened.
+    pub fn new(meta: Meta, extras: Vec<Extent>, pin: Pin) -> DurableMark {
+        DurableMark { meta, extras, pin, waiters: Vec::new(), retry: None, failure: None }
+    }
+}
+
+/// A log position as the meta page keeps it.
+pub fn log_position(position: Position) -> LogPosition {
+    let Position { life, offset, chain } = position;
+    LogPosition { life, offset, chain }
+}
+
+/// The log position that a meta page names.
+pub fn position(kept: LogPosition) -> Position {
+    let LogPosition { life, offset, chain } = kept;
+    Position { life, offset, chain }
 }
 
 impl Writer {
@@ -111,8 +133,9 @@ impl Writer {
         // logged.
         self.engine.pipeline.wait_idle()?;
         let generation = self.generation;
-        match self.cut(generation) {
-            Ok(job) => {
+        match self.cut() {
+            Ok((job, lease)) => {
+                self.state.pages.pin_pages(self.state.version, generation, lease);
                 self.engine.checkpointer.start(Box::new(job));
                 Ok(())
             }
@@ -123,16 +146,16 @@ impl Writer {
         }
     }
 
-    /// Takes a cut of the state applied last, which `generation` shows or will show.
-    fn cut(&mut self, generation: Generation) -> Result<Job> {
-        let version = self.state.version;
+    /// Takes a cut of the state applied last.
+    /// The lease is for [`WritePager::pin_pages`](crate::pager::write::WritePager::pin_pages).
+    fn cut(&mut self) -> Result<(Job, Arc<Lease>)> {
         let pages = self.state.pages.dirty();
         let (pin, lease) = Pin::new(&self.engine.bell);
         let mut meta = self.durable.meta.clone();
         meta.sequence += 1;
-        meta.version = version.0;
+        meta.version = self.state.version;
         meta.next_table = self.state.next_table;
-        meta.log = self.log.position().into();
+        meta.log = log_position(self.log.position());
         let mut cut = Cut { pages, extras: Vec::new(), meta };
         let mut extents = Vec::new();
         if let Err(error) = self.lay_out_extras(&mut cut, &mut extents) {
@@ -141,10 +164,9 @@ impl Writer {
             }
             return Err(error);
         }
-        self.state.pages.pin_pages(version, generation, lease);
         // The frames must stay until the cut is written: the published snapshot's pin holds them.
         let root = self.engine.published.pin();
-        Ok(Job { cut, root: Some(root), pin, extras: extents })
+        Ok((Job { cut, root: Some(root), pin, extras: extents }, lease))
     }
 
     /// Places and encodes the catalog and the list of free space.
@@ -236,8 +258,8 @@ impl Writer {
         // Only now: the page numbers are held by the durable pin from here on.
         drop(root);
         metrics::add(&self.engine.metrics.checkpoints, 1);
-        self.engine.pipeline.note_durable(Version(self.durable.meta.version));
-        let position = Position::from(self.durable.meta.log);
+        self.engine.pipeline.note_durable(self.durable.meta.version);
+        let position = position(self.durable.meta.log);
         if let Err(error) = self.log.release(position) {
             // The segments stay until the next checkpoint or the next opening.
             self.durable.failure = Some(error);
@@ -299,13 +321,14 @@ impl Writer {
                 }
             }
         }
-        let job = self.cut(generation)?;
+        let (job, lease) = self.cut()?;
         let pager = Arc::clone(self.state.pages.pager());
         if let Err(failure) = job.carry_out(&pager, &self.syncer, &self.engine.metrics) {
             self.abandon(job, &failure);
             return Err(failure.error().clone());
         }
         self.state.pages.commit_group();
+        self.state.pages.pin_pages(self.state.version, generation, lease);
         let root = self.root(generation);
         self.engine.published.publish(root, generation.0);
         let generation = self.next_generation();
@@ -315,13 +338,27 @@ impl Writer {
         Ok(())
     }
 
+    /// Makes durable what recovery replayed, by a checkpoint that names the new log; nothing of it has
+    /// been published. The writer has no other threads yet.
+    ///
+    /// # Errors
+    /// The directory is as it was found, or holds the checkpoint; opening it again tells.
+    pub fn settle_recovery(&mut self) -> Result<()> {
+        let (job, lease) = self.cut()?;
+        let pager = Arc::clone(self.state.pages.pager());
+        let outcome = job.carry_out(&pager, &self.syncer, &self.engine.metrics);
+        outcome.map_err(|failure| failure.error().clone())?;
+        self.state.pages.pin_pages(self.state.version, self.generation, lease);
+        self.finish_checkpoint(job, Ok(()));
+        Ok(())
+    }
+
     /// The last act: everything handed over is settled, and a final checkpoint leaves no log behind.
     pub(super) fn close(&mut self) {
         let settled = self.engine.pipeline.wait_idle();
         self.await_checkpoint();
         if settled.is_ok() && self.engine.pipeline.poison().is_none() && self.has_news() {
-            let generation = self.generation;
-            let closed = self.cut(generation).map_err(Failure::Abandoned).and_then(|job| {
+            let closed = self.cut().map_err(Failure::Abandoned).and_then(|(job, _lease)| {
                 let pager = Arc::clone(self.state.pages.pager());
                 job.carry_out(&pager, &self.syncer, &self.engine.metrics).map(|()| job)
             });
@@ -338,6 +375,6 @@ impl Writer {
     }
 
     fn has_news(&self) -> bool {
-        self.state.version.0 != self.durable.meta.version || self.state.pages.dirty_bytes() > 0
+        self.state.version != self.durable.meta.version || self.state.pages.dirty_bytes() > 0
     }
 }

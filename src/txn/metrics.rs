@@ -103,6 +103,11 @@ pub fn add(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Relaxed);
 }
 
+/// Raises a maximum.
+pub fn raise(counter: &AtomicU64, to: u64) {
+    counter.fetch_max(to, Relaxed);
+}
+
 /// Reads a counter.
 pub fn read(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)

@@ -34,6 +34,8 @@ pub trait Acknowledge: Send {
     fn durable(&mut self);
     /// It never will be; or, after a failed sync, nobody knows until the store is reopened.
     fn fail(self: Box<Self>, error: &Error);
+    /// Whether anybody may still ask for the answer. False lets go of it early, and nothing more.
+    fn is_awaited(&self) -> bool;
 }
 
 /// The answers of one group's requests.
@@ -122,13 +124,13 @@ impl Pipeline {
             self.changed.notify_all();
             return;
         }
-        if let Some(by) = group.sync_by {
-            state.sync_by = Some(state.sync_by.map_or(by, |earlier| earlier.min(by)));
+        if group.sync_by.is_some_and(|by| state.sync_by.is_none_or(|earlier| by < earlier)) {
+            state.sync_by = group.sync_by;
             self.changed.notify_all();
         }
         drop(state);
         self.publish(&mut group);
-        lock(&self.state).unsynced.push_back((group.last, group.acks));
+        self.owe(vec![group]);
     }
 
     /// Asks for a sync of what is visible and not durable, without waiting for it.
@@ -276,7 +278,12 @@ impl Pipeline {
             if let Some(by) = group.sync_by {
                 state.sync_by = Some(state.sync_by.map_or(by, |earlier| earlier.min(by)));
             }
-            state.unsynced.push_back((group.last, group.acks));
+            // Most callers want no more than visibility: a store that never syncs must not keep an
+            // answer for each commit.
+            let acks: Acks = group.acks.into_iter().filter(|ack| ack.is_awaited()).collect();
+            if !acks.is_empty() {
+                state.unsynced.push_back((group.last, acks));
+            }
         }
     }
 

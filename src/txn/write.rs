@@ -148,25 +148,14 @@ impl WriteState {
         table_name(name)?;
         if self.catalog.len() >= TABLES_MAX {
             let (len, max) = (self.catalog.len() + 1, TABLES_MAX);
-            return Err(Error::TooLarge {
-                what: Limit::Tables,
-                len,
-                max,
-            });
+            return Err(Error::TooLarge { what: Limit::Tables, len, max });
         }
         let id = self.next_table;
         let mut bytes = Vec::new();
         types.encode(&mut bytes);
         self.apply_create(id, name, types.clone());
-        self.log(&Op::CreateTable {
-            id,
-            name,
-            types: &bytes,
-        });
-        Ok(self
-            .catalog
-            .find(hash, name)
-            .expect("the table was just created"))
+        self.log(&Op::CreateTable { id, name, types: &bytes });
+        Ok(self.catalog.find(hash, name).expect("the table was just created"))
     }
 
     fn apply_create(&mut self, id: TableId, name: &str, types: TableTypes) {
@@ -198,9 +187,7 @@ impl WriteState {
             return Ok(false);
         };
         if self.catalog.find_name(to).is_some() {
-            return Err(Error::invalid(format!(
-                "there is a table named \"{to}\" already"
-            )));
+            return Err(Error::invalid(format!("there is a table named \"{to}\" already")));
         }
         let id = self.catalog.entry(index).id;
         self.catalog.rename(index, to);
@@ -210,7 +197,7 @@ impl WriteState {
 
     /// The tree of the table at `index`.
     pub fn tree(&self, index: usize) -> &Tree {
-        &self.catalog.entry(index).tree
+        self.catalog.tree(index)
     }
 
     /// The value of `key`.
@@ -274,56 +261,73 @@ impl WriteState {
         Ok(removed)
     }
 
-    /// Inserts or replaces strictly ascending entries, leaf by leaf; how many keys were new. An empty
-    /// table is built bottom-up.
+    /// Applies changes in key order, leaf by leaf: a value inserts or replaces, none removes; of several
+    /// changes of one key the last counts. Returns how many keys were new.
     pub fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        index: usize,
+        sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
+    ) -> Result<u64> {
+        self.bulk(index, |tree, pages, tap| {
+            let tapped = sorted.inspect(|change| tap.note(change));
+            tree.merge(pages, tapped)
+        })
+    }
+
+    /// Fills an empty table bottom-up with strictly ascending entries, as many as there are, in bounded
+    /// memory. Returns how many there were.
+    pub fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         index: usize,
         sorted: impl Iterator<Item = Result<(K, V)>>,
     ) -> Result<u64> {
+        let table = self.catalog.entry(index).id;
+        self.bulk(index, |tree, pages, tap| {
+            debug_assert!(tree.root.is_none(), "only an empty table is built");
+            let tapped = sorted.inspect(|entry| {
+                if let Ok((key, value)) = entry {
+                    tap.insert(key.as_ref(), value.as_ref());
+                }
+            });
+            *tree = Tree::build(table, pages, tapped)?;
+            Ok(tree.len)
+        })
+    }
+
+    /// A change of unknown size: it may spill from the start, and is logged as long as it fits.
+    fn bulk<T>(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut Tree, &mut WritePager, &mut LogTap<'_>) -> Result<T>,
+    ) -> Result<T> {
         self.usable()?;
         let table = self.catalog.entry(index).id;
         let mut tree = *self.tree(index);
-        // The log wants the entries too, until they are too many for it.
-        let mut log = LogTap {
+        let mut tap = LogTap {
             ops: &mut self.ops,
             start: self.request_ops,
+            limit: self.limits.request_log_bytes,
             table,
             full: self.large,
         };
-        let limit = self.limits.request_log_bytes;
-        let tapped = sorted.inspect(|entry| {
-            if let Ok((key, value)) = entry {
-                log.note(key.as_ref(), value.as_ref(), limit);
-            }
-        });
-        // A bulk load spills from the start: how much comes is not known before it came.
         let room = self.limits.dirty_bytes / 2 + self.pages.dirty_bytes();
-        self.pages
-            .allow_spill(room / self.pages.page_bytes() as u64);
-        let merged = if tree.root.is_none() {
-            Tree::build(table, &mut self.pages, tapped).map(|built| {
-                tree = built;
-                built.len
-            })
-        } else {
-            tree.merge(&mut self.pages, tapped)
-        };
-        self.large |= log.full || self.pages.has_spilled();
+        self.pages.allow_spill(room / self.pages.page_bytes() as u64);
+        let changed = change(&mut tree, &mut self.pages, &mut tap);
+        self.large |= tap.full || self.pages.has_spilled();
         if self.large {
             self.ops.truncate(self.request_ops);
         } else {
             self.pages.forbid_spill();
         }
         self.catalog.set_tree(index, tree);
-        merged.inspect_err(|e| self.broken = Some(e.clone()))
+        changed.inspect_err(|e| self.broken = Some(e.clone()))
     }
 
     /// Applies an operation that a replay brings.
     pub fn replay(&mut self, op: &Op<'_>) -> Result<()> {
         match *op {
             Op::CreateTable { id, name, types } => {
-                let types = TableTypes::decode(types)?;
+                let types = TableTypes::decode("log", types)?;
                 if id < self.next_table || self.catalog.find_name(name).is_some() {
                     return Err(replay_damage(format!("creates table {id} a second time")));
                 }
@@ -343,18 +347,15 @@ impl WriteState {
             }
             Op::Insert { table, key, value } => {
                 let index = self.replayed(table)?;
-                self.change(index, |tree, pages| tree.insert(pages, key, value))
-                    .map(drop)
+                self.change(index, |tree, pages| tree.insert(pages, key, value)).map(drop)
             }
             Op::Remove { table, key } => {
                 let index = self.replayed(table)?;
-                self.change(index, |tree, pages| tree.remove(pages, key))
-                    .map(drop)
+                self.change(index, |tree, pages| tree.remove(pages, key)).map(drop)
             }
             Op::RemoveRange { table, from, to } => {
                 let index = self.replayed(table)?;
-                self.change(index, |tree, pages| tree.remove_range(pages, from, to))
-                    .map(drop)
+                self.change(index, |tree, pages| tree.remove_range(pages, from, to)).map(drop)
             }
         }
     }
@@ -399,32 +400,39 @@ impl WriteState {
             self.ops.truncate(self.request_ops);
             // A quarter beyond what others left dirty, or every page would be a spill of its own.
             let room = dirty_bytes + self.limits.dirty_bytes / 4;
-            self.pages
-                .allow_spill(room / self.pages.page_bytes() as u64);
+            self.pages.allow_spill(room / self.pages.page_bytes() as u64);
         }
     }
 }
 
-/// Copies the entries of a bulk load to the log's operations while they still fit.
+/// Copies the changes of a bulk load to the log's operations while they still fit.
 struct LogTap<'o> {
     ops: &'o mut Vec<u8>,
     start: usize,
+    limit: usize,
     table: TableId,
     full: bool,
 }
 
 impl LogTap<'_> {
-    fn note(&mut self, key: &[u8], value: &[u8], limit: usize) {
+    fn note<K: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, change: &Result<(K, Option<V>)>) {
+        match change {
+            Ok((key, Some(value))) => self.insert(key.as_ref(), value.as_ref()),
+            Ok((key, None)) => self.push(&Op::Remove { table: self.table, key: key.as_ref() }),
+            Err(_) => {}
+        }
+    }
+
+    fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.push(&Op::Insert { table: self.table, key, value });
+    }
+
+    fn push(&mut self, op: &Op<'_>) {
         if self.full {
             return;
         }
-        Op::Insert {
-            table: self.table,
-            key,
-            value,
-        }
-        .encode(self.ops);
-        if self.ops.len() - self.start > limit {
+        op.encode(self.ops);
+        if self.ops.len() - self.start > self.limit {
             self.full = true;
             self.ops.truncate(self.start);
         }
@@ -433,19 +441,11 @@ impl LogTap<'_> {
 
 fn table_name(name: &str) -> Result<()> {
     within(Limit::TableName, name.len(), TABLE_NAME_BYTES_MAX)?;
-    if name.is_empty() {
-        Err(Error::invalid("a table's name is empty"))
-    } else {
-        Ok(())
-    }
+    if name.is_empty() { Err(Error::invalid("a table's name is empty")) } else { Ok(()) }
 }
 
 fn within(what: Limit, len: usize, max: usize) -> Result<()> {
-    if len <= max {
-        Ok(())
-    } else {
-        Err(Error::TooLarge { what, len, max })
-    }
+    if len <= max { Ok(()) } else { Err(Error::TooLarge { what, len, max }) }
 }
 
 fn replay_damage(reason: String) -> Error {

@@ -6,21 +6,20 @@
 //! the log ends its group, and the group commits by a checkpoint (the room `checkpoint`).
 
 use super::{
-    batch::Batch,
     checkpoint::DurableMark,
     checkpointer::Checkpointer,
     metrics::{self, Metrics},
-    pipeline::{Acks, Group, Pipeline},
-    request::{Control, Ran, Request},
+    pipeline::{Acknowledge, Acks, Group, Pipeline},
+    queue::{Inbox, Received, Verdict},
+    request::{BatchAck, Control, ControlAck, Request, WorkAck},
     snapshot::Root,
     write::{Savepoint, WriteState, WriteTx},
 };
 use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
-    publish::{Bell, Generation, Pin, Version},
+    publish::{Bell, Generation, Pin, Published, Version},
     sync::{Arc, thread},
-    txn::queue::{Inbox, Received},
     wal::{Log, Syncer},
 };
 use std::time::{Duration, Instant};
@@ -28,14 +27,13 @@ use std::time::{Duration, Instant};
 /// A group is closed when it holds this many requests, so that answers are not put off for ever.
 const GROUP_REQUESTS_MAX: usize = 4096;
 /// A full device is asked again after these pauses, before anything is given up.
-const RETRY_PAUSES: [Duration; 3] = [
-    Duration::from_millis(1),
-    Duration::from_millis(10),
-    Duration::from_millis(50),
-];
+const RETRY_PAUSES: [Duration; 3] =
+    [Duration::from_millis(1), Duration::from_millis(10), Duration::from_millis(50)];
 
 /// What the writer shares with every handle of the store.
 pub struct Engine {
+    /// What readers see.
+    pub published: Arc<Published<Root>>,
     /// Syncs, publishes, answers.
     pub pipeline: Pipeline,
     /// Where cuts go.
@@ -112,9 +110,9 @@ impl Writer {
     }
 
     fn serve(&mut self, request: Request) {
-        if let Some(error) = self.engine.pipeline.poison() {
+        if self.engine.pipeline.poison().is_some() {
             metrics::add(&self.engine.metrics.failures, 1);
-            return request.refuse(&poisoned(error));
+            return request.refuse(&Error::Poisoned);
         }
         match request {
             Request::Control(control) => self.control(control),
@@ -129,11 +127,11 @@ impl Writer {
 
     fn control(&mut self, control: Control) {
         match control {
-            Control::Sync(ack) => {
+            Control::Sync(promise) => {
                 let (root, last) = (None, self.state.version);
                 let began = Instant::now();
                 let (needs_sync, sync_by) = (true, None);
-                let acks: Acks = vec![ack];
+                let acks: Acks = vec![Box::new(ControlAck(promise))];
                 self.engine.pipeline.hand_over(Group {
                     root,
                     last,
@@ -143,7 +141,7 @@ impl Writer {
                     acks,
                 });
             }
-            Control::Checkpoint(ack) => self.checkpoint_for(ack),
+            Control::Checkpoint(promise) => self.checkpoint_for(Box::new(ControlAck(promise))),
             Control::Inspect(inspect) => inspect(self),
         }
     }
@@ -178,10 +176,7 @@ impl Writer {
                 None => break,
             }
         }
-        metrics::raise(
-            &self.engine.metrics.group_requests_max,
-            gathered.requests as u64,
-        );
+        metrics::raise(&self.engine.metrics.group_requests_max, gathered.requests as u64);
         self.commit(gathered, generation);
     }
 
@@ -191,9 +186,7 @@ impl Writer {
             return Some(request);
         }
         let delay = self.engine.options.commit_delay;
-        let left = delay
-            .checked_sub(gathered.began.elapsed())
-            .filter(|left| !left.is_zero())?;
+        let left = delay.checked_sub(gathered.began.elapsed()).filter(|left| !left.is_zero())?;
         if !gathered.needs_sync {
             return None;
         }
@@ -206,33 +199,37 @@ impl Writer {
     fn apply(&mut self, request: Request, gathered: &mut Gathered) {
         gathered.requests += 1;
         match request {
-            Request::Batch { batch, ack } => {
+            Request::Batch { batch, promise } => {
                 let point = self.state.begin_request();
                 let durability = batch.durability_or(self.engine.options.durability);
-                let applied = self.apply_batch(&batch);
+                let applied = batch.apply(&mut self.state);
                 match applied.and_then(|()| self.state.finish_request(1)) {
-                    Ok(()) => self.keep(ack(self.state.version.0), durability, gathered),
+                    Ok(()) => {
+                        let version = self.state.version.0;
+                        self.keep(Box::new(BatchAck { promise, version }), durability, gathered);
+                    }
                     Err(error) => {
                         self.undo(point);
-                        ack(0).fail(&error);
+                        promise.fail(error);
                     }
                 }
             }
-            Request::Closure { run, durability } => {
+            Request::Closure { mut work, durability } => {
                 let point = self.state.begin_request();
-                let next = self.state.version.0 + 1;
-                let durability = durability.unwrap_or(self.engine.options.durability);
-                match run(&mut WriteTx::new(&mut self.state), next) {
-                    Ran::Keep(ack) => match self.state.finish_request(1) {
-                        Ok(()) => self.keep(ack, durability, gathered),
-                        Err(error) => {
-                            self.undo(point);
-                            ack.fail(&error);
-                        }
-                    },
-                    Ran::Undo(answer) => {
+                let verdict = work.run(&mut WriteTx::new(&mut self.state));
+                if verdict == Verdict::Undo {
+                    self.undo(point);
+                    // The version is for those who got one: this one's caller gets its own error.
+                    return work.done(self.state.version.0);
+                }
+                match self.state.finish_request(1) {
+                    Ok(()) => {
+                        let (work, version) = (Some(work), self.state.version.0);
+                        self.keep(Box::new(WorkAck { work, version }), durability, gathered);
+                    }
+                    Err(error) => {
                         self.undo(point);
-                        answer();
+                        work.fail(error);
                     }
                 }
             }
@@ -240,21 +237,12 @@ impl Writer {
         }
     }
 
-    fn apply_batch(&mut self, batch: &Batch) -> Result<()> {
-        batch.apply(&mut self.state)
-    }
-
     fn undo(&mut self, point: Savepoint) {
         metrics::add(&self.engine.metrics.failures, 1);
         self.state.undo(point);
     }
 
-    fn keep(
-        &mut self,
-        ack: Box<dyn super::pipeline::Acknowledge>,
-        durability: Durability,
-        gathered: &mut Gathered,
-    ) {
+    fn keep(&mut self, ack: Box<dyn Acknowledge>, durability: Durability, gathered: &mut Gathered) {
         gathered.acks.push(ack);
         self.unsynced_commits += 1;
         let now = gathered.began;
@@ -294,31 +282,15 @@ impl Writer {
             }
             return self.fail(gathered, &error);
         }
-        metrics::add(
-            &self.engine.metrics.log_bytes,
-            self.state.ops().len() as u64,
-        );
+        metrics::add(&self.engine.metrics.log_bytes, self.state.ops().len() as u64);
         self.state.pages.commit_group();
         let root = Some(self.root(generation));
         if gathered.needs_sync {
             self.unsynced_commits = 0;
         }
-        let Gathered {
-            began,
-            acks,
-            needs_sync,
-            sync_by,
-            ..
-        } = gathered;
+        let Gathered { began, acks, needs_sync, sync_by, .. } = gathered;
         let last = self.state.version;
-        self.engine.pipeline.hand_over(Group {
-            root,
-            last,
-            needs_sync,
-            sync_by,
-            began,
-            acks,
-        });
+        self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
     }
 
     fn commit_large(&mut self, gathered: Gathered, generation: Generation) {
@@ -352,12 +324,9 @@ impl Writer {
             let appended = self.log.append(first, last, synced, self.state.ops());
             match (appended, pauses.next()) {
                 (Ok(_), _) => return Ok(()),
-                (
-                    Err(Error::Full {
-                        what: Resource::Disk,
-                    }),
-                    Some(&pause),
-                ) if !self.log.is_poisoned() => {
+                (Err(Error::Full { what: Resource::Disk }), Some(&pause))
+                    if !self.log.is_poisoned() =>
+                {
                     metrics::add(&self.engine.metrics.retries, 1);
                     thread::sleep(pause);
                 }
@@ -377,14 +346,8 @@ impl Writer {
         let version = self.state.version;
         self.state.pages.pin(version, generation, &lease);
         let catalog = self.state.catalog.clone();
-        let pager = Arc::clone(self.state.pages.pager());
-        Arc::new(Root {
-            version,
-            generation,
-            catalog,
-            pager,
-            pin,
-        })
+        let (pager, pin) = (Some(Arc::clone(self.state.pages.pager())), Some(pin));
+        Arc::new(Root { version, generation, catalog, pager, _pin: pin })
     }
 
     /// Publishes the newest state once more, behind the groups that wait: frames and pages given up
@@ -393,14 +356,7 @@ impl Writer {
         let root = Some(self.root(generation));
         let (last, began) = (self.state.version, Instant::now());
         let (needs_sync, sync_by, acks) = (false, None, Vec::new());
-        self.engine.pipeline.hand_over(Group {
-            root,
-            last,
-            needs_sync,
-            sync_by,
-            began,
-            acks,
-        });
+        self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
     }
 
     /// What is done between groups: checkpoints ended, readers gone, caches too full.
@@ -413,16 +369,9 @@ impl Writer {
         let pager = self.state.pages.pager();
         if !pager.has_map() && pager.take_pressure() {
             let generation = self.next_generation();
-            self.state
-                .pages
-                .evict(self.engine.options.cache_bytes / 2, generation);
+            self.state.pages.evict(self.engine.options.cache_bytes / 2, generation);
             self.republish(generation);
         }
         self.maybe_checkpoint();
     }
-}
-
-/// What a request hears once the store is poisoned.
-fn poisoned(_cause: &Error) -> Error {
-    Error::Poisoned
 }

@@ -3,9 +3,8 @@ use super::*;
 #[test]
 fn every_frame_has_bytes_of_its_own() {
     let (frames, mut writer) = Frames::new(256, 0);
-    let all: Vec<FrameId> = (0..300)
-        .map(|i| writer.alloc(if i % 7 == 0 { 3 } else { 1 }).unwrap())
-        .collect();
+    let all: Vec<FrameId> =
+        (0..300).map(|i| writer.alloc(if i % 7 == 0 { 3 } else { 1 }).unwrap()).collect();
     for (i, frame) in all.iter().enumerate() {
         writer.bytes_mut(*frame).fill(i as u8);
     }
@@ -65,12 +64,7 @@ fn a_filled_frame_is_bounded_and_goes_back_unless_it_is_kept() {
     assert!(!writer.is_fresh(kept));
     let lost = frames.fill(1, fill(2)).unwrap();
     assert_eq!(frames.bytes(lost.id()), [2; 256]);
-    assert!(matches!(
-        frames.fill(1, fill(3)),
-        Err(Error::Full {
-            what: Resource::CacheBytes
-        })
-    ));
+    assert!(matches!(frames.fill(1, fill(3)), Err(Error::Full { what: Resource::CacheBytes })));
     drop(lost);
     assert!(frames.fill(2, fill(3)).is_err());
     let failed = frames.fill(1, |_| Err(Error::Closed));
