@@ -239,11 +239,7 @@ impl Options {
             )));
         }
         at_least("dirty_bytes", self.dirty_bytes, DIRTY_BYTES_MIN)?;
-        at_least(
-            "log_segment_bytes",
-            self.log_segment_bytes,
-            LOG_SEGMENT_BYTES_MIN,
-        )?;
+        at_least("log_segment_bytes", self.log_segment_bytes, LOG_SEGMENT_BYTES_MIN)?;
         at_least("queue_capacity", self.queue_capacity as u64, 1)?;
         if self.log_segment_bytes > u64::from(u32::MAX) {
             return Err(Error::invalid("log_segment_bytes exceeds 4294967295 bytes"));
@@ -256,9 +252,7 @@ fn at_least(name: &str, value: u64, min: u64) -> Result<()> {
     if value >= min {
         return Ok(());
     }
-    Err(Error::invalid(format!(
-        "{name} of {value} is below the least possible, {min}"
-    )))
+    Err(Error::invalid(format!("{name} of {value} is below the least possible, {min}")))
 }
 
 impl fmt::Debug for Options {

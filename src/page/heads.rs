@@ -19,9 +19,7 @@ pub fn head(rest: &[u8]) -> u32 {
     if let Some(four) = rest.first_chunk() {
         return u32::from_be_bytes(*four);
     }
-    rest.iter()
-        .rev()
-        .fold(0, |head, &byte| head >> 8 | u32::from(byte) << 24)
+    rest.iter().rev().fold(0, |head, &byte| head >> 8 | u32::from(byte) << 24)
 }
 
 /// The length of what `a` and `b` begin with in common.
@@ -59,12 +57,7 @@ impl<'p> Heads<'p> {
     /// Head `i`; the greatest number beyond the last.
     #[inline]
     pub fn get(self, i: usize) -> u32 {
-        self.groups
-            .as_flattened()
-            .as_chunks()
-            .0
-            .get(i)
-            .map_or(u32::MAX, |&b| u32::from_le_bytes(b))
+        self.groups.as_flattened().as_chunks().0.get(i).map_or(u32::MAX, |&b| u32::from_le_bytes(b))
     }
 
     /// How many heads are smaller than `head`.
@@ -79,9 +72,7 @@ impl<'p> Heads<'p> {
         while rest.len() > WINDOW_GROUPS {
             let (left, right) = rest.split_at(rest.len() / 2);
             // If the first on the right is not smaller, the answer lies on the left.
-            let go_right = right
-                .first()
-                .is_some_and(|group| smaller(group, head, 1) == 1);
+            let go_right = right.first().is_some_and(|group| smaller(group, head, 1) == 1);
             below += if go_right { left.len() * GROUP } else { 0 };
             rest = if go_right { right } else { left };
         }
@@ -102,9 +93,6 @@ impl<'p> Heads<'p> {
 #[inline]
 fn smaller(group: &[u8; GROUP * HEAD_BYTES], head: u32, n: usize) -> usize {
     let (heads, _) = group.as_chunks();
-    let sum: u32 = heads[..n]
-        .iter()
-        .map(|&b| u32::from(u32::from_le_bytes(b) < head))
-        .sum();
+    let sum: u32 = heads[..n].iter().map(|&b| u32::from(u32::from_le_bytes(b) < head)).sum();
     sum as usize
 }

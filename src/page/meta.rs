@@ -112,17 +112,12 @@ impl Meta {
         let damaged = |reason: String| Error::corrupt_page(slot.0, reason);
         let Some(bytes) = bytes.first_chunk::<META_BYTES>() else {
             let (found, needed) = (bytes.len(), META_BYTES);
-            return Err(damaged(format!(
-                "a meta page of {found} bytes lacks {needed} bytes"
-            )));
+            return Err(damaged(format!("a meta page of {found} bytes lacks {needed} bytes")));
         };
         if bytes[MAGIC] != MAGIC_BYTES {
             return Err(damaged("it does not begin as a meta page does".to_owned()));
         }
-        let (found, expected) = (
-            u32_at(bytes, CHECKSUM),
-            crc32c::crc32c(&bytes[..CHECKSUM.start]),
-        );
+        let (found, expected) = (u32_at(bytes, CHECKSUM), crc32c::crc32c(&bytes[..CHECKSUM.start]));
         if found != expected {
             let reason = format!("checksum is {found:08x}, its bytes have {expected:08x}");
             return Err(damaged(reason));
@@ -139,9 +134,7 @@ impl Meta {
         }
         let page_count = u32_at(bytes, PAGE_COUNT);
         if page_count < META_PAGES {
-            return Err(damaged(format!(
-                "a file of {page_count} pages lacks {META_PAGES} pages"
-            )));
+            return Err(damaged(format!("a file of {page_count} pages lacks {META_PAGES} pages")));
         }
         let run = |at: Range<usize>, what: &str| {
             let run = Run::from_bytes(bytes[at].first_chunk()?);
@@ -149,9 +142,7 @@ impl Meta {
                 0 => None,
                 page => Some(match page.checked_add(run.pages(page_bytes)) {
                     Some(end) if page >= META_PAGES && end <= page_count => Ok(run),
-                    _ => Err(damaged(format!(
-                        "its {what}, from page {page} on, exceeds the file"
-                    ))),
+                    _ => Err(damaged(format!("its {what}, from page {page} on, exceeds the file"))),
                 }),
             }
         };
@@ -180,8 +171,5 @@ fn u32_at(bytes: &[u8; META_BYTES], at: Range<usize>) -> u32 {
 
 /// A field of up to eight bytes.
 fn u64_at(bytes: &[u8; META_BYTES], at: Range<usize>) -> u64 {
-    bytes[at]
-        .iter()
-        .rev()
-        .fold(0, |number, &byte| number << 8 | u64::from(byte))
+    bytes[at].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }

@@ -74,14 +74,8 @@ impl Run {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
-        let first = Child {
-            page: PageId(word(0)),
-            birth: word(4),
-        };
-        Run {
-            first,
-            len: word(8),
-        }
+        let first = Child { page: PageId(word(0)), birth: word(4) };
+        Run { first, len: word(8) }
     }
 }
 
@@ -145,10 +139,7 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 /// A 16-bit field of the header. Pages are at least [`PAGE_BYTES_MIN`] bytes: the pager's duty.
 #[inline]
 fn field(page: &[u8], field: Range<usize>) -> usize {
-    usize::from(u16::from_le_bytes([
-        page[field.start],
-        page[field.start + 1],
-    ]))
+    usize::from(u16::from_le_bytes([page[field.start], page[field.start + 1]]))
 }
 
 /// Writes a 16-bit field of the header.
@@ -200,10 +191,7 @@ pub fn count(page: &[u8]) -> usize {
 
 /// The page as its parent names it.
 pub fn child(page: &[u8]) -> Child {
-    Child {
-        page: id(page),
-        birth: birth(page).0 as u32,
-    }
+    Child { page: id(page), birth: birth(page).0 as u32 }
 }
 
 /// Makes `page` an empty page: the header given, the rest zero.
@@ -267,11 +255,7 @@ pub fn expect(page: &[u8], meant: Child, table: u32, level: u8) -> Result<()> {
         && wide_field(page, TABLE) == table
         && page[KIND.start] == kind as u8
         && page[LEVEL.start] == level;
-    if same {
-        Ok(())
-    } else {
-        Err(unexpected(page, meant, table, kind, level))
-    }
+    if same { Ok(()) } else { Err(unexpected(page, meant, table, kind, level)) }
 }
 
 /// The error of [`expect`]: the first thing that differs.
@@ -313,10 +297,7 @@ fn check_header(page: &[u8], kind: Kind, arrays_end: usize) -> Result<()> {
         return Err(Error::corrupt_page(0, "a page is shorter than any page"));
     }
     if page[KIND.start] != kind as u8 {
-        return Err(damaged(
-            page,
-            "its kind is not the one that its level asks for",
-        ));
+        return Err(damaged(page, "its kind is not the one that its level asks for"));
     }
     let cells_start = field(page, CELLS_START);
     if arrays_end > cells_start || cells_start > page.len() {

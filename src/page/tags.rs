@@ -25,9 +25,7 @@ pub fn tag(key: &[u8]) -> u8 {
         // The last eight bytes, some of them again, cost one load; shorter keys go byte by byte.
         let last = match key.last_chunk() {
             Some(&last) => u64::from_le_bytes(last),
-            None => rest
-                .iter()
-                .fold(0, |word, &byte| word << 8 | u64::from(byte)),
+            None => rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
         };
         hash = fold(hash ^ last);
     }
@@ -54,13 +52,7 @@ impl<'p> Matches<'p> {
         let end = start + count.next_multiple_of(GROUP);
         let (groups, _) = page.get(start..end).unwrap_or(&[]).as_chunks();
         let (base, hits) = (0, 0);
-        Matches {
-            groups,
-            count,
-            tag,
-            base,
-            hits,
-        }
+        Matches { groups, count, tag, base, hits }
     }
 }
 
@@ -74,10 +66,7 @@ impl Iterator for Matches<'_> {
             self.groups = rest;
             self.base += GROUP;
             // Compiled to one vector comparison; most groups hold no match.
-            if group
-                .iter()
-                .fold(false, |any, &tag| any | (tag == self.tag))
-            {
+            if group.iter().fold(false, |any, &tag| any | (tag == self.tag)) {
                 self.hits = hits(*group, self.tag);
             }
         }

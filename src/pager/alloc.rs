@@ -29,10 +29,7 @@ pub struct FreeSpace {
 impl FreeSpace {
     /// Nothing free below `end`.
     pub fn new(end: u32) -> FreeSpace {
-        FreeSpace {
-            end,
-            ..FreeSpace::default()
-        }
+        FreeSpace { end, ..FreeSpace::default() }
     }
 
     /// The first page number that was never given out: the page file's length in pages.
@@ -77,12 +74,7 @@ impl FreeSpace {
 
     /// Gives `pages` pages from `first` on back.
     pub fn give(&mut self, first: PageId, pages: u32) {
-        debug_assert!(
-            first.0 + pages <= self.end,
-            "page {} beyond the end {}",
-            first.0,
-            self.end
-        );
+        debug_assert!(first.0 + pages <= self.end, "page {} beyond the end {}", first.0, self.end);
         if pages == 1 && self.recent.len() < RECENT_MAX {
             self.recent.push(first);
         } else {
@@ -128,13 +120,8 @@ impl FreeSpace {
 
     /// The extents, ascending, as (first page, pages).
     pub fn extents(&self) -> impl Iterator<Item = (PageId, u32)> + '_ {
-        debug_assert!(
-            self.recent.is_empty(),
-            "extents are whole only after `fold_recent`"
-        );
-        self.by_start
-            .iter()
-            .map(|(&start, &pages)| (PageId(start), pages))
+        debug_assert!(self.recent.is_empty(), "extents are whole only after `fold_recent`");
+        self.by_start.iter().map(|(&start, &pages)| (PageId(start), pages))
     }
 
     /// The greatest length that [`encode`](Self::encode) may reach with `more` further extents.
@@ -162,12 +149,8 @@ impl FreeSpace {
         while !rest.is_empty() {
             let extent = number(&mut rest).zip(number(&mut rest));
             let (gap, pages) = extent.ok_or_else(|| damaged("an extent is cut short"))?;
-            let start = last
-                .checked_add(gap)
-                .filter(|&start| start >= 2 && pages > 0);
-            let stop = start
-                .and_then(|start| start.checked_add(pages))
-                .filter(|&s| s <= end);
+            let start = last.checked_add(gap).filter(|&start| start >= 2 && pages > 0);
+            let stop = start.and_then(|start| start.checked_add(pages)).filter(|&s| s <= end);
             let (Some(start), Some(stop)) = (start, stop) else {
                 return Err(damaged("an extent lies outside of the file"));
             };
@@ -218,15 +201,10 @@ mod tests {
             let roll = (seed >> 33) as u32;
             if roll % 5 < 3 || runs.is_empty() {
                 let pages = if roll % 7 == 0 { roll / 7 % 9 + 2 } else { 1 };
-                let first = space
-                    .take(pages)
-                    .or_else(|| space.take_at_end(pages))
-                    .expect("room is left");
+                let first =
+                    space.take(pages).or_else(|| space.take_at_end(pages)).expect("room is left");
                 for page in first.0..first.0 + pages {
-                    assert!(
-                        page >= 2 && owned.insert(page),
-                        "page {page} was given out twice"
-                    );
+                    assert!(page >= 2 && owned.insert(page), "page {page} was given out twice");
                 }
                 runs.push((first, pages));
             } else {
@@ -236,10 +214,7 @@ mod tests {
                 }
                 space.give(first, pages);
             }
-            assert_eq!(
-                space.pages() as usize + owned.len() + 2,
-                space.end() as usize
-            );
+            assert_eq!(space.pages() as usize + owned.len() + 2, space.end() as usize);
         }
         space.fold_recent();
         let mut bytes = Vec::new();

@@ -101,9 +101,7 @@ pub fn write_pages(pager: &Pager, pages: &[DirtyPage]) -> Result<()> {
             end += dirty.pages;
             next.next();
         }
-        pager
-            .file
-            .write_at(&buffer, first.page.offset(pager.page_bytes))?;
+        pager.file.write_at(&buffer, first.page.offset(pager.page_bytes))?;
     }
     Ok(())
 }
@@ -123,15 +121,7 @@ fn append_sealed(pager: &Pager, dirty: &DirtyPage, buffer: &mut Vec<u8>) {
 fn write_extra(pager: &Pager, extra: &Extra) -> Result<()> {
     let len = (page::HEADER_BYTES + extra.content.len()).next_multiple_of(pager.page_bytes);
     let mut bytes = vec![0; len];
-    overflow::write(
-        &mut bytes,
-        extra.first,
-        extra.birth,
-        NO_TABLE,
-        &extra.content,
-    );
+    overflow::write(&mut bytes, extra.first, extra.birth, NO_TABLE, &extra.content);
     page::seal(&mut bytes, pager.seed);
-    pager
-        .file
-        .write_at(&bytes, extra.first.offset(pager.page_bytes))
+    pager.file.write_at(&bytes, extra.first.offset(pager.page_bytes))
 }

@@ -137,9 +137,7 @@ impl Pager {
     fn is_mapped(&self, page: PageId, pages: u32) -> bool {
         let offset = page.offset(self.page_bytes);
         let len = pages as usize * self.page_bytes;
-        self.map
-            .as_ref()
-            .is_some_and(|map| map.bytes(offset, len).is_some())
+        self.map.as_ref().is_some_and(|map| map.bytes(offset, len).is_some())
     }
 
     /// The bytes of `len` bytes from a page on, wherever they are; verified on first touch by `verify`.
@@ -276,8 +274,5 @@ fn beyond(page: PageId) -> Error {
 
 #[cold]
 fn wrong_length(page: PageId, asked: usize, found: usize) -> Error {
-    Error::corrupt_page(
-        page.0,
-        format!("{asked} bytes asked of a page or run of {found} bytes"),
-    )
+    Error::corrupt_page(page.0, format!("{asked} bytes asked of a page or run of {found} bytes"))
 }

@@ -84,20 +84,12 @@ struct Tenants {
 impl Tenants {
     fn get(&self, frame: FrameId) -> Option<&Tenant> {
         let (is_run, number) = frame.place();
-        if is_run {
-            self.runs.get(number)
-        } else {
-            self.singles.get(number)
-        }
+        if is_run { self.runs.get(number) } else { self.singles.get(number) }
     }
 
     fn set(&mut self, frame: FrameId, tenant: Tenant) {
         let (is_run, number) = frame.place();
-        let tenants = if is_run {
-            &mut self.runs
-        } else {
-            &mut self.singles
-        };
+        let tenants = if is_run { &mut self.runs } else { &mut self.singles };
         if number >= tenants.len() {
             tenants.resize(number + 1, VACANT);
         }
@@ -105,17 +97,8 @@ impl Tenants {
     }
 
     fn iter(&self) -> impl Iterator<Item = (FrameId, &Tenant)> {
-        let singles = self
-            .singles
-            .iter()
-            .enumerate()
-            .map(|(n, t)| (FrameId::at(false, n), t));
-        singles.chain(
-            self.runs
-                .iter()
-                .enumerate()
-                .map(|(n, t)| (FrameId::at(true, n), t)),
-        )
+        let singles = self.singles.iter().enumerate().map(|(n, t)| (FrameId::at(false, n), t));
+        singles.chain(self.runs.iter().enumerate().map(|(n, t)| (FrameId::at(true, n), t)))
     }
 }
 
@@ -130,11 +113,7 @@ impl Index<FrameId> for Tenants {
 impl IndexMut<FrameId> for Tenants {
     fn index_mut(&mut self, frame: FrameId) -> &mut Tenant {
         let (is_run, number) = frame.place();
-        if is_run {
-            &mut self.runs[number]
-        } else {
-            &mut self.singles[number]
-        }
+        if is_run { &mut self.runs[number] } else { &mut self.singles[number] }
     }
 }
 
@@ -163,12 +142,8 @@ pub struct WritePager {
     freed_frames: Vec<FrameId>,
 }
 
-const VACANT: Tenant = Tenant {
-    page: PageId(0),
-    pages: 0,
-    birth: Version(0),
-    state: Tenancy::Vacant,
-};
+const VACANT: Tenant =
+    Tenant { page: PageId(0), pages: 0, birth: Version(0), state: Tenancy::Vacant };
 
 impl WritePager {
     /// The write side of `pager`, whose free space is `space`.
@@ -212,11 +187,7 @@ impl WritePager {
 
     /// Free pages, those that wait for a reader or a checkpoint, and the file's length in pages.
     pub fn space_pages(&self) -> (u32, u64, u32) {
-        let waiting = self
-            .waiting_pages
-            .iter()
-            .map(|extent| u64::from(extent.pages))
-            .sum();
+        let waiting = self.waiting_pages.iter().map(|extent| u64::from(extent.pages)).sum();
         (self.space.pages(), waiting, self.space.end())
     }
 
@@ -325,17 +296,9 @@ impl WritePager {
 
     /// The live dirty pages, ascending by page.
     pub fn dirty(&self) -> Vec<DirtyPage> {
-        let dirty = self
-            .tenants
-            .iter()
-            .filter(|(_, t)| t.state == Tenancy::Dirty);
+        let dirty = self.tenants.iter().filter(|(_, t)| t.state == Tenancy::Dirty);
         let mut pages: Vec<DirtyPage> = dirty
-            .map(|(frame, t)| DirtyPage {
-                page: t.page,
-                pages: t.pages,
-                frame,
-                birth: t.birth,
-            })
+            .map(|(frame, t)| DirtyPage { page: t.page, pages: t.pages, frame, birth: t.birth })
             .collect();
         pages.sort_unstable_by_key(|dirty| dirty.page);
         pages
@@ -356,8 +319,7 @@ impl WritePager {
                 // Release (in `set`): whoever sees the page clean sees the file's bytes, synced.
                 self.pager.slots.set(dirty.page.0, Slot::Clean);
                 self.tenants[dirty.frame].state = Tenancy::Retired;
-                self.waiting_frames
-                    .retire_now(dirty.frame, tenant.birth, generation);
+                self.waiting_frames.retire_now(dirty.frame, tenant.birth, generation);
             } else {
                 self.tenants[dirty.frame] = VACANT;
                 self.pager.adopt(dirty.page, dirty.pages, dirty.frame);
@@ -414,8 +376,7 @@ impl WritePager {
             if self.pager.slots.load(page.0) == Slot::Frame(frame) {
                 self.pager.slots.set(page.0, Slot::Cold);
                 // Birth 0: any snapshot may have looked at a clean page.
-                self.waiting_frames
-                    .retire_now(frame, Version(0), generation);
+                self.waiting_frames.retire_now(frame, Version(0), generation);
             } else {
                 // The number was used again since, so nobody could see the page any more.
                 self.vacate(frame);
@@ -425,9 +386,8 @@ impl WritePager {
     }
 
     fn take_at_end(&mut self, pages: u32) -> Result<PageId> {
-        let end = self.space.end().checked_add(pages).ok_or(Error::Full {
-            what: Resource::Pages,
-        })?;
+        let end =
+            self.space.end().checked_add(pages).ok_or(Error::Full { what: Resource::Pages })?;
         if end > self.file_pages {
             // An eighth at a time, so that a growing file is grown a bounded number of times; where
             // the device cannot give that, just what is needed.
@@ -436,9 +396,7 @@ impl WritePager {
             let grown = self.pager.grow_file(target).map(|()| target);
             self.file_pages = grown.or_else(|_| self.pager.grow_file(end).map(|()| end))?;
         }
-        let first = self.space.take_at_end(pages).ok_or(Error::Full {
-            what: Resource::Pages,
-        })?;
+        let first = self.space.take_at_end(pages).ok_or(Error::Full { what: Resource::Pages })?;
         self.pager.slots.grow(self.space.end());
         Ok(first)
     }
@@ -457,27 +415,13 @@ impl WritePager {
         };
         self.settle(first, pages, frame);
         self.made.push(first);
-        Ok((
-            Child {
-                page: first,
-                birth: self.version.0 as u32,
-            },
-            frame,
-        ))
+        Ok((Child { page: first, birth: self.version.0 as u32 }, frame))
     }
 
     /// Puts a page of the request in progress into a frame.
     fn settle(&mut self, page: PageId, pages: u32, frame: FrameId) {
         let birth = self.version;
-        self.tenants.set(
-            frame,
-            Tenant {
-                page,
-                pages,
-                birth,
-                state: Tenancy::Dirty,
-            },
-        );
+        self.tenants.set(frame, Tenant { page, pages, birth, state: Tenancy::Dirty });
         self.dirty_pages += u64::from(pages);
         self.pager.slots.set(page.0, Slot::Frame(frame));
     }
@@ -495,12 +439,7 @@ impl WritePager {
             let bytes = self.pager.frames.bytes(frame);
             if tenant.birth == self.version && page::level(bytes) == 0 {
                 let (page, pages, birth) = (tenant.page, tenant.pages, tenant.birth);
-                out.push(DirtyPage {
-                    page,
-                    pages,
-                    frame,
-                    birth,
-                });
+                out.push(DirtyPage { page, pages, frame, birth });
             }
         }
         out.sort_unstable_by_key(|dirty| dirty.page);
@@ -544,8 +483,7 @@ impl WritePager {
             self.space.give(first, pages);
             return;
         }
-        self.waiting_pages
-            .retire(Extent { first, pages }, birth, self.generation);
+        self.waiting_pages.retire(Extent { first, pages }, birth, self.generation);
         // A clean page's frame, if it has one, is left to `evict`.
         if let Some(frame) = frame {
             self.dirty_pages -= u64::from(pages);
@@ -557,17 +495,10 @@ impl WritePager {
 
     /// Brings a page that the request in progress spilled back into a frame.
     fn unspill(&mut self, page: PageId) -> Result<FrameId> {
-        let pages = *self
-            .spilled
-            .get(&page)
-            .expect("a page that this request made");
+        let pages = *self.spilled.get(&page).expect("a page that this request made");
         let frame = self.arena.alloc(pages)?;
         let bytes = self.arena.bytes_mut(frame);
-        if let Err(e) = self
-            .pager
-            .file
-            .read_at(bytes, page.offset(self.pager.page_bytes()))
-        {
+        if let Err(e) = self.pager.file.read_at(bytes, page.offset(self.pager.page_bytes())) {
             self.arena.reuse(frame);
             return Err(e);
         }
@@ -598,14 +529,7 @@ impl Pages for WritePager {
 impl PagesMut for WritePager {
     fn alloc(&mut self, table: TableId, kind: Kind, level: u8) -> Result<Child> {
         let (child, frame) = self.place(1)?;
-        page::init(
-            self.arena.bytes_mut(frame),
-            child.page,
-            self.version.0,
-            table,
-            kind,
-            level,
-        );
+        page::init(self.arena.bytes_mut(frame), child.page, self.version.0, table, kind, level);
         Ok(child)
     }
 
@@ -639,13 +563,7 @@ impl PagesMut for WritePager {
 
     fn alloc_run(&mut self, table: TableId, content: &[u8]) -> Result<Run> {
         let len = content.len() as u32;
-        let sized = Run {
-            first: Child {
-                page: PageId(0),
-                birth: 0,
-            },
-            len,
-        };
+        let sized = Run { first: Child { page: PageId(0), birth: 0 }, len };
         let (first, frame) = self.place(sized.pages(self.page_bytes()))?;
         let bytes = self.arena.bytes_mut(frame);
         overflow::write(bytes, first.page, self.version, table, content);

@@ -67,21 +67,13 @@ impl Scratch {
     /// An empty scratch.
     #[inline]
     pub fn new() -> Scratch {
-        Scratch {
-            near: [0; Scratch::NEAR_BYTES],
-            near_len: 0,
-            far: Vec::new(),
-        }
+        Scratch { near: [0; Scratch::NEAR_BYTES], near_len: 0, far: Vec::new() }
     }
 
     /// What was put since the last [`clear`](Self::clear).
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        if self.far.is_empty() {
-            &self.near[..self.near_len]
-        } else {
-            &self.far
-        }
+        if self.far.is_empty() { &self.near[..self.near_len] } else { &self.far }
     }
 
     /// Makes it empty, to be used again.
@@ -126,9 +118,7 @@ macro_rules! plain_datum {
         }
     )* };
 }
-plain_datum!(
-    u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, bool, f32, f64
-);
+plain_datum!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, bool, f32, f64);
 
 impl Datum for () {
     type Item<'a> = ();

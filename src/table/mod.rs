@@ -27,21 +27,13 @@ pub struct Table<K, V> {
 impl<K, V> Table<K, V> {
     /// The table called `name`, at most 255 bytes long (a longer one is refused when it is opened).
     pub const fn new(name: &'static str) -> Table<K, V> {
-        Table {
-            name: Cow::Borrowed(name),
-            hash: name_hash(name.as_bytes()),
-            types: PhantomData,
-        }
+        Table { name: Cow::Borrowed(name), hash: name_hash(name.as_bytes()), types: PhantomData }
     }
 
     /// As [`new`](Self::new), for a name that is known only when the program runs.
     pub fn named(name: impl Into<String>) -> Table<K, V> {
         let name = name.into();
-        Table {
-            hash: name_hash(name.as_bytes()),
-            name: Cow::Owned(name),
-            types: PhantomData,
-        }
+        Table { hash: name_hash(name.as_bytes()), name: Cow::Owned(name), types: PhantomData }
     }
 
     /// The table's name.
@@ -58,11 +50,7 @@ impl<K, V> Table<K, V> {
 // Not derived: a table can be cloned and shown whatever its types are.
 impl<K, V> Clone for Table<K, V> {
     fn clone(&self) -> Table<K, V> {
-        Table {
-            name: self.name.clone(),
-            hash: self.hash,
-            types: PhantomData,
-        }
+        Table { name: self.name.clone(), hash: self.hash, types: PhantomData }
     }
 }
 

@@ -29,20 +29,13 @@ where
     K::Owned: PartialEq + Debug,
 {
     let [a_bytes, b_bytes] = [&a, &b].map(key_bytes::<K>);
-    assert_eq!(
-        a.cmp(&b),
-        a_bytes.cmp(&b_bytes),
-        "{a:?} {b:?} {a_bytes:?} {b_bytes:?}"
-    );
+    assert_eq!(a.cmp(&b), a_bytes.cmp(&b_bytes), "{a:?} {b:?} {a_bytes:?} {b_bytes:?}");
     let decoded = K::to_owned(K::decode(&a_bytes).unwrap());
     assert_eq!(decoded, K::to_owned(a));
     let (mut ordered, mut other) = (Vec::new(), Vec::new());
     K::put_ordered(&b, &mut ordered);
     K::put_ordered(&K::decode(&a_bytes).unwrap(), &mut other);
-    assert!(
-        ordered == other || !ordered.starts_with(&other),
-        "one begins the other"
-    );
+    assert!(ordered == other || !ordered.starts_with(&other), "one begins the other");
 }
 
 fn value_laws<V: Value>(a: V::Item<'_>)
@@ -87,16 +80,7 @@ fn all_bytes_laws(bytes: &[u8]) {
 
 /// Text out of the characters that matter: those that are escaped, their neighbours, long ones.
 fn text() -> impl Strategy<Value = String> {
-    let chars = vec![
-        '\0',
-        '\u{1}',
-        '\u{2}',
-        'a',
-        'b',
-        '\u{7f}',
-        '\u{e9}',
-        '\u{10ffff}',
-    ];
+    let chars = vec!['\0', '\u{1}', '\u{2}', 'a', 'b', '\u{7f}', '\u{e9}', '\u{10ffff}'];
     vec(select(chars), 0..6).prop_map(|chars| chars.into_iter().collect())
 }
 
@@ -240,10 +224,7 @@ fn selects<'q, K, P: Prefix<'q, K>>(prefix: P, key: &[u8]) -> bool {
 fn lone_text_and_bytes_are_themselves_and_parts_are_short() {
     assert_eq!(key_bytes::<&str>(&"a\0b"), b"a\0b");
     assert_eq!(key_bytes::<(u16, &str)>(&(7, "ab")), b"\0\x07ab\0");
-    assert_eq!(
-        key_bytes::<(&str, &str)>(&("a\0", "\u{1}")),
-        b"a\x01\x01\0\x01\x02\0\x01a\0"
-    );
+    assert_eq!(key_bytes::<(&str, &str)>(&("a\0", "\u{1}")), b"a\x01\x01\0\x01\x02\0\x01a\0");
     assert_eq!(key_bytes::<Option<u8>>(&None), b"\0");
     assert_eq!(value_bytes::<(&str, u16)>(&("ab", 7)), b"\x02ab\x07\0");
 }
@@ -271,10 +252,7 @@ fn different_types_have_different_hashes() {
     assert_eq!(HashSet::from(hashes).len(), hashes.len());
     // A format on disk: this one must never change.
     assert_eq!(u64::TYPE, type_hash("u64"));
-    assert_eq!(
-        <Option<u64>>::TYPE,
-        combine(type_hash("Option"), type_hash("u64"))
-    );
+    assert_eq!(<Option<u64>>::TYPE, combine(type_hash("Option"), type_hash("u64")));
     let name = type_name::<(u64, Option<&str>, [u8; 16], &[u8])>();
     assert_eq!(name, "(u64, Option<&str>, [u8; 16], &[u8])");
 }

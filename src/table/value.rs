@@ -200,9 +200,7 @@ impl<V: Value> Value for Option<V> {
     }
     fn put_owned<S: Sink>(owned: &Option<V::Owned>, out: &mut S) -> Result<()> {
         out.put(&[u8::from(owned.is_some())]);
-        owned
-            .as_ref()
-            .map_or(Ok(()), |owned| V::put_owned(owned, out))
+        owned.as_ref().map_or(Ok(()), |owned| V::put_owned(owned, out))
     }
     fn take<'a>(input: &mut &'a [u8]) -> Option<Option<V::Item<'a>>> {
         match array(input)? {

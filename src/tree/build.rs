@@ -33,11 +33,7 @@ impl Tree {
         V: AsRef<[u8]>,
         I: IntoIterator<Item = Result<(K, V)>>,
     {
-        let mut builder = Builder {
-            tree: Tree::empty(table),
-            open: Path::new(),
-            last: Vec::new(),
-        };
+        let mut builder = Builder { tree: Tree::empty(table), open: Path::new(), last: Vec::new() };
         for entry in sorted {
             let (key, value) = entry?;
             builder.push(pages, key.as_ref(), value.as_ref())?;
@@ -51,9 +47,7 @@ impl Builder {
         check_limits(key, value)?;
         let table = self.tree.table;
         if self.tree.len > 0 && self.last.as_slice() >= key {
-            return Err(Error::invalid(
-                "entries to build a table from are not in key order",
-            ));
+            return Err(Error::invalid("entries to build a table from are not in key order"));
         }
         let cell = new_key(pages, table, key)?;
         let value = new_value(pages, table, key.len(), value)?;
@@ -91,10 +85,7 @@ impl Builder {
             }
             // The first child keeps no separator: it goes on upwards, as that of its branch.
             let next = pages.alloc(self.tree.table, Kind::Branch, level)?;
-            must_fit(
-                branch_mut(pages, next)?.push(NewKey::Inline(&[]), child)?,
-                next,
-            )?;
+            must_fit(branch_mut(pages, next)?.push(NewKey::Inline(&[]), child)?, next)?;
             self.open.steps[usize::from(level)].child = next;
             child = next;
         }
@@ -109,10 +100,7 @@ impl Builder {
             must_fit(branch.push(NewKey::Inline(&[]), first)?, root)?;
         }
         must_fit(branch.push(separator.as_new(), child)?, root)?;
-        self.open.steps[usize::from(level)] = Step {
-            child: root,
-            index: 0,
-        };
+        self.open.steps[usize::from(level)] = Step { child: root, index: 0 };
         (self.tree.root, self.tree.level) = (Some(root), level);
         Ok(())
     }

@@ -51,13 +51,8 @@ impl Tree {
     /// # Errors
     /// [`Error::Corrupt`] naming the page; whatever `visit` gives.
     pub fn check<P: Pages>(&self, pages: &P, visit: Visit<'_>) -> Result<TreeReport> {
-        let mut check = Check {
-            pages,
-            tree: *self,
-            visit,
-            report: TreeReport::default(),
-            last: None,
-        };
+        let mut check =
+            Check { pages, tree: *self, visit, report: TreeReport::default(), last: None };
         if let Some(root) = self.root {
             if usize::from(self.level) >= LEVELS_MAX {
                 let reason = format!("a root at level {}", self.level);
@@ -69,10 +64,7 @@ impl Tree {
         let found = check.report.entries;
         if found != self.len {
             let (reason, page) = (
-                format!(
-                    "a table of {} entries in which {found} were found",
-                    self.len
-                ),
+                format!("a table of {} entries in which {found} were found", self.len),
                 self.root.map_or(0, |root| root.page.0),
             );
             return Err(Error::corrupt_page(page, reason));

@@ -40,11 +40,7 @@ struct Edge<'p> {
 
 impl<P> Clone for Range<'_, P> {
     fn clone(&self) -> Self {
-        Range {
-            front: self.front.clone(),
-            back: self.back.clone(),
-            ..*self
-        }
+        Range { front: self.front.clone(), back: self.back.clone(), ..*self }
     }
 }
 
@@ -93,12 +89,7 @@ impl<'p, P: Pages> Range<'p, P> {
         self.tree.descend(self.pages, toward, &mut path)?;
         let leaf = self.leaf(path.leaf())?;
         let len = leaf.len();
-        Ok(Edge {
-            leaf,
-            index: 0,
-            len,
-            path,
-        })
+        Ok(Edge { leaf, index: 0, len, path })
     }
 
     fn leaf(&self, child: Child) -> Result<Leaf<'p>> {
@@ -222,10 +213,9 @@ impl Tree {
             let branch = Branch::new(pages.page(step.child, self.table, level)?)?;
             let (index, beyond) = match way {
                 Way::Left if step.index > 0 => (step.index - 1, step.index.checked_sub(2)),
-                Way::Right if step.index + 1 < branch.len() => (
-                    step.index + 1,
-                    Some(step.index + 2).filter(|next| *next < branch.len()),
-                ),
+                Way::Right if step.index + 1 < branch.len() => {
+                    (step.index + 1, Some(step.index + 2).filter(|next| *next < branch.len()))
+                }
                 _ => continue,
             };
             step.index = index;
@@ -247,8 +237,6 @@ impl Tree {
 
 impl<P> std::fmt::Debug for Range<'_, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Range")
-            .field("is_done", &self.is_done)
-            .finish_non_exhaustive()
+        f.debug_struct("Range").field("is_done", &self.is_done).finish_non_exhaustive()
     }
 }

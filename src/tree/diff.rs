@@ -74,11 +74,7 @@ impl Tree {
         old_pages: &'p P,
         new_pages: &'p P,
     ) -> Diff<'p, P> {
-        Diff {
-            old: Walk::new(*old, old_pages),
-            new: Walk::new(*new, new_pages),
-            is_done: false,
-        }
+        Diff { old: Walk::new(*old, old_pages), new: Walk::new(*new, new_pages), is_done: false }
     }
 }
 
@@ -180,19 +176,11 @@ impl<'p, P: Pages> Iterator for Diff<'p, P> {
 
 impl<'p> Change<'p> {
     fn inserted(key: &'p [u8], value: &'p [u8]) -> Change<'p> {
-        Change {
-            key,
-            old: None,
-            new: Some(value),
-        }
+        Change { key, old: None, new: Some(value) }
     }
 
     fn removed(key: &'p [u8], value: &'p [u8]) -> Change<'p> {
-        Change {
-            key,
-            old: Some(value),
-            new: None,
-        }
+        Change { key, old: Some(value), new: None }
     }
 }
 
@@ -226,10 +214,7 @@ impl<'p, P: Pages> Walk<'p, P> {
                 Node::Leaf(leaf) if frame.index < leaf.len() => {
                     let (key, value) = leaf.entry(frame.index)?;
                     let resolve = resolver(self.pages, self.tree.table);
-                    return Ok(Ahead::Entry((
-                        key.resolve(&resolve)?,
-                        value.resolve(&resolve)?,
-                    )));
+                    return Ok(Ahead::Entry((key.resolve(&resolve)?, value.resolve(&resolve)?)));
                 }
                 _ => {
                     self.frames.pop();
@@ -270,16 +255,10 @@ impl<'p, P: Pages> Walk<'p, P> {
             // in have been stepped past: their subtree is the one before their index.
             let inner = self.frames.len().wrapping_sub(1);
             for (depth, frame) in self.frames.iter().enumerate().rev() {
-                let index = if depth == inner {
-                    frame.index
-                } else {
-                    frame.index - 1
-                };
+                let index = if depth == inner { frame.index } else { frame.index - 1 };
                 if let (Node::Branch(branch, _), true) = (&frame.node, index > 0) {
                     let resolve = resolver(self.pages, self.tree.table);
-                    branch
-                        .separator(index)?
-                        .append_to(&mut self.begin, &resolve)?;
+                    branch.separator(index)?.append_to(&mut self.begin, &resolve)?;
                     break;
                 }
             }
@@ -295,8 +274,6 @@ impl<'p, P: Pages> Walk<'p, P> {
 
 impl<P> std::fmt::Debug for Diff<'_, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Diff")
-            .field("is_done", &self.is_done)
-            .finish_non_exhaustive()
+        f.debug_struct("Diff").field("is_done", &self.is_done).finish_non_exhaustive()
     }
 }

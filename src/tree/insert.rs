@@ -94,10 +94,7 @@ pub(crate) fn must_fit(fits: bool, page: Child) -> Result<()> {
     if fits {
         return Ok(());
     }
-    Err(Error::corrupt_page(
-        page.page.0,
-        "entries take more room than the page says",
-    ))
+    Err(Error::corrupt_page(page.page.0, "entries take more room than the page says"))
 }
 
 impl Tree {
@@ -121,8 +118,7 @@ impl Tree {
         key: &[u8],
         value: &[u8],
     ) -> Result<bool> {
-        self.put(pages, &mut place.path, place.at, key, value)
-            .map(|put| put.was_new)
+        self.put(pages, &mut place.path, place.at, key, value).map(|put| put.was_new)
     }
 
     /// Inserts at `at` of the path's leaf.
@@ -225,10 +221,7 @@ impl Tree {
             at => source.split_point(at, key, value)?,
         };
         if cut == 0 || cut >= count {
-            return Err(Error::corrupt_page(
-                left.page.0,
-                "a full leaf that cannot be split",
-            ));
+            return Err(Error::corrupt_page(left.page.0, "a full leaf that cannot be split"));
         }
         let new_key = match key {
             NewKey::Inline(bytes) | NewKey::Run(_, bytes) => bytes,
@@ -274,10 +267,7 @@ impl Tree {
         mut separator: Moving,
     ) -> Result<()> {
         for level in level..=self.level {
-            let Step {
-                child: branch,
-                index,
-            } = path.steps[usize::from(level)];
+            let Step { child: branch, index } = path.steps[usize::from(level)];
             if branch_mut(pages, branch)?.insert(index + 1, separator.as_new(), child)? {
                 return Ok(());
             }
@@ -322,16 +312,9 @@ impl Tree {
         let source = pages.page(left, self.table, level)?.to_vec();
         let source = Branch::new(&source)?;
         let count = source.len() + 1;
-        let cut = if at + 1 == count {
-            at
-        } else {
-            source.split_point(at, separator.as_new())?
-        };
+        let cut = if at + 1 == count { at } else { source.split_point(at, separator.as_new())? };
         if cut == 0 || cut >= count {
-            return Err(Error::corrupt_page(
-                left.page.0,
-                "a full branch that cannot be split",
-            ));
+            return Err(Error::corrupt_page(left.page.0, "a full branch that cannot be split"));
         }
         let right = pages.alloc(self.table, Kind::Branch, level)?;
         let mut fill = |page: Child, children: std::ops::Range<usize>| {

@@ -46,11 +46,7 @@ impl Tree {
         V: AsRef<[u8]>,
         I: IntoIterator<Item = Result<(K, Option<V>)>>,
     {
-        let mut finger = Finger {
-            path: Path::new(),
-            state: State::Lost,
-            fence: Vec::new(),
-        };
+        let mut finger = Finger { path: Path::new(), state: State::Lost, fence: Vec::new() };
         let mut new = 0;
         let mut sorted = sorted.into_iter();
         let mut previous: Option<K> = None;
@@ -66,10 +62,7 @@ impl Tree {
             }
             self.warm(&*pages, &keys)?;
             for (key, value) in keys.drain(..).zip(values.drain(..)) {
-                if previous
-                    .as_ref()
-                    .is_some_and(|previous| previous.as_ref() > key.as_ref())
-                {
+                if previous.as_ref().is_some_and(|previous| previous.as_ref() > key.as_ref()) {
                     return Err(Error::invalid("changes to be merged are not in key order"));
                 }
                 new += u64::from(self.apply(pages, &mut finger, key.as_ref(), value)?);
@@ -134,9 +127,7 @@ impl Finger {
             if step.index + 1 < branch.len() {
                 self.fence.clear();
                 let resolve = resolver(pages, tree.table);
-                branch
-                    .separator(step.index + 1)?
-                    .append_to(&mut self.fence, &resolve)?;
+                branch.separator(step.index + 1)?.append_to(&mut self.fence, &resolve)?;
                 self.state = State::Until;
                 break;
             }

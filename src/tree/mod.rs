@@ -84,10 +84,7 @@ pub struct Place {
 
 impl Path {
     pub(crate) fn new() -> Path {
-        let child = Child {
-            page: PageId(0),
-            birth: 0,
-        };
+        let child = Child { page: PageId(0), birth: 0 };
         let steps = [Step { child, index: 0 }; LEVELS_MAX];
         Path { steps }
     }
@@ -115,12 +112,7 @@ pub(crate) fn resolver<'p, P: Pages>(
 impl Tree {
     /// A tree without entries.
     pub fn empty(table: TableId) -> Tree {
-        Tree {
-            table,
-            root: None,
-            level: 0,
-            len: 0,
-        }
+        Tree { table, root: None, level: 0, len: 0 }
     }
 
     /// The value of `key`, borrowed from the pages.
@@ -147,10 +139,7 @@ impl Tree {
     }
 
     /// The entry with the smallest key.
-    #[allow(
-        clippy::type_complexity,
-        reason = "an entry is a pair of slices everywhere"
-    )]
+    #[allow(clippy::type_complexity, reason = "an entry is a pair of slices everywhere")]
     pub fn first<'p, P: Pages>(&self, pages: &'p P) -> Result<Option<(&'p [u8], &'p [u8])>> {
         let mut path = Path::new();
         if !self.descend(pages, Toward::First, &mut path)? {
@@ -160,10 +149,7 @@ impl Tree {
     }
 
     /// The entry with the greatest key.
-    #[allow(
-        clippy::type_complexity,
-        reason = "an entry is a pair of slices everywhere"
-    )]
+    #[allow(clippy::type_complexity, reason = "an entry is a pair of slices everywhere")]
     pub fn last<'p, P: Pages>(&self, pages: &'p P) -> Result<Option<(&'p [u8], &'p [u8])>> {
         let mut path = Path::new();
         if !self.descend(pages, Toward::Last, &mut path)? {
@@ -171,16 +157,12 @@ impl Tree {
         }
         let leaf = Leaf::new(pages.page(path.leaf(), self.table, 0)?)?;
         // An empty leaf is damage; asking it for entry 0 says so.
-        self.entry_at(pages, path.leaf(), leaf.len().saturating_sub(1))
-            .map(Some)
+        self.entry_at(pages, path.leaf(), leaf.len().saturating_sub(1)).map(Some)
     }
 
     /// Finds where `key` is or would be, so that it can be looked at and changed with one descent.
     pub fn locate<P: Pages>(&self, pages: &P, key: &[u8]) -> Result<Place> {
-        let mut place = Place {
-            path: Path::new(),
-            at: None,
-        };
+        let mut place = Place { path: Path::new(), at: None };
         if self.descend(pages, Toward::Key(key), &mut place.path)? {
             let leaf = Leaf::new(pages.page(place.path.leaf(), self.table, 0)?)?;
             place.at = Some(leaf.search(key, &resolver(pages, self.table))?);
@@ -205,10 +187,7 @@ impl Tree {
     ) -> Result<(&'p [u8], &'p [u8])> {
         let page = Leaf::new(pages.page(leaf, self.table, 0)?)?;
         if index >= page.len() {
-            return Err(Error::corrupt_page(
-                leaf.page.0,
-                "a leaf without entries in a tree",
-            ));
+            return Err(Error::corrupt_page(leaf.page.0, "a leaf without entries in a tree"));
         }
         let (key, value) = page.entry(index)?;
         let resolve = resolver(pages, self.table);

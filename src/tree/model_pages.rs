@@ -71,10 +71,7 @@ impl ModelPages {
                 continue;
             };
             let birth = used.birth;
-            if !pinned
-                .iter()
-                .any(|version| birth <= *version && *version < end)
-            {
+            if !pinned.iter().any(|version| birth <= *version && *version < end) {
                 let pages = used.run_pages.max(1);
                 self.release(id, pages);
             }
@@ -147,9 +144,7 @@ impl ModelPages {
         let pages = used.run_pages.max(1);
         let in_use = self.slots.len() - self.free.len();
         if in_use + pages as usize > self.pages_max {
-            return Err(Error::Full {
-                what: Resource::Pages,
-            });
+            return Err(Error::Full { what: Resource::Pages });
         }
         let birth = used.birth as u32;
         let id = match self.free.pop() {
@@ -157,16 +152,12 @@ impl ModelPages {
             other => {
                 self.free.extend(other);
                 let id = self.slots.len() as u32;
-                self.slots
-                    .resize(self.slots.len() + pages as usize, Slot::Inside);
+                self.slots.resize(self.slots.len() + pages as usize, Slot::Inside);
                 id
             }
         };
         self.slots[id as usize] = Slot::Used(used);
-        Ok(Child {
-            page: PageId(id),
-            birth,
-        })
+        Ok(Child { page: PageId(id), birth })
     }
 
     fn give_up(&mut self, child: Child, is_run: bool) -> Result<()> {
@@ -185,12 +176,7 @@ impl ModelPages {
     }
 
     fn used_now(&self, bytes: Vec<u8>, run_pages: u32) -> Used {
-        Used {
-            bytes,
-            birth: self.version,
-            end: None,
-            run_pages,
-        }
+        Used { bytes, birth: self.version, end: None, run_pages }
     }
 }
 
@@ -253,13 +239,7 @@ impl PagesMut for ModelPages {
     }
 
     fn alloc_run(&mut self, _: TableId, content: &[u8]) -> Result<Run> {
-        let mut run = Run {
-            first: Child {
-                page: PageId(0),
-                birth: 0,
-            },
-            len: content.len() as u32,
-        };
+        let mut run = Run { first: Child { page: PageId(0), birth: 0 }, len: content.len() as u32 };
         let pages = run.pages(self.page_bytes);
         run.first = self.place(self.used_now(content.to_vec(), pages))?;
         Ok(run)

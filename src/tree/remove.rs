@@ -170,10 +170,7 @@ impl Tree {
             }
         } else {
             let mut branch = branch_mut(pages, owned)?;
-            must_fit(
-                append(&mut branch, Branch::new(&source)?, &separator)?,
-                owned,
-            )?;
+            must_fit(append(&mut branch, Branch::new(&source)?, &separator)?, owned)?;
         }
         let mut branch = branch_mut(pages, parent)?;
         branch.set_child(left, owned)?;

@@ -119,11 +119,7 @@ impl Tree {
             Left::Some(root) => self.root = Some(root),
             Left::Nothing => *self = Tree::empty(self.table),
         }
-        self.len = if self.root.is_some() {
-            self.len.saturating_sub(removed)
-        } else {
-            0
-        };
+        self.len = if self.root.is_some() { self.len.saturating_sub(removed) } else { 0 };
         // The pages on both sides of the cut may be nearly empty now, at every level.
         let mut path = Path::new();
         for edge in [toward_from(from), toward_to(to)] {
@@ -156,11 +152,7 @@ impl Tree {
         // From the end, so that the indexes before stay what they are.
         for i in (first..=last).rev() {
             let inner = Span {
-                from: if i == first {
-                    span.from
-                } else {
-                    Bound::Unbounded
-                },
+                from: if i == first { span.from } else { Bound::Unbounded },
                 to: if i == last { span.to } else { Bound::Unbounded },
             };
             let below = Branch::new(pages.page(kept, self.table, level)?)?.child(i)?;
@@ -179,11 +171,7 @@ impl Tree {
             pages.free(kept)?;
             return Ok(Left::Nothing);
         }
-        Ok(if is_changed {
-            Left::Some(kept)
-        } else {
-            Left::All
-        })
+        Ok(if is_changed { Left::Some(kept) } else { Left::All })
     }
 
     /// The first and the last child of a branch that may hold keys of `span`.

@@ -53,13 +53,8 @@ enum Shape {
     Long,
 }
 
-const SHAPES: [Shape; 5] = [
-    Shape::Integers,
-    Shape::Letters,
-    Shape::Urls,
-    Shape::Random,
-    Shape::Long,
-];
+const SHAPES: [Shape; 5] =
+    [Shape::Integers, Shape::Letters, Shape::Urls, Shape::Random, Shape::Long];
 
 struct Source {
     dice: Dice,
@@ -91,10 +86,7 @@ impl Source {
             Shape::Long => {
                 let mut key = vec![b'k'; [0, 10, self.page_bytes / 5, self.page_bytes / 2][n % 4]];
                 key.extend_from_slice(format!("{:05}", n / 4).as_bytes());
-                key.resize(
-                    key.len() + [0, 0, 300, self.page_bytes / 4][n / 4 % 4],
-                    b'z',
-                );
+                key.resize(key.len() + [0, 0, 300, self.page_bytes / 4][n / 4 % 4], b'z');
                 key
             }
         }
@@ -184,10 +176,7 @@ impl World {
         if self.source.dice.one_in(2) {
             return key;
         }
-        self.oracle
-            .range(key.clone()..)
-            .next()
-            .map_or(key, |(key, _)| key.clone())
+        self.oracle.range(key.clone()..).next().map_or(key, |(key, _)| key.clone())
     }
 
     fn operation(&mut self) -> Result<()> {
@@ -235,16 +224,11 @@ impl World {
         if let (Bound::Included(key), true) = (&from, self.source.dice.one_in(2)) {
             let rest = self.oracle.range(key.clone()..);
             let nth = self.source.dice.below(60);
-            to = rest
-                .map(|(key, _)| key.clone())
-                .nth(nth)
-                .map_or(to, Bound::Excluded);
+            to = rest.map(|(key, _)| key.clone()).nth(nth).map_or(to, Bound::Excluded);
         }
         let keys = oracle_range(&self.oracle, &from, &to);
         let keys: Vec<Bytes> = keys.into_iter().map(|(key, _)| key.clone()).collect();
-        let removed = self
-            .tree
-            .remove_range(&mut self.pages, as_slice(&from), as_slice(&to))?;
+        let removed = self.tree.remove_range(&mut self.pages, as_slice(&from), as_slice(&to))?;
         assert_eq!(removed, keys.len() as u64, "{from:?}..{to:?}");
         for key in keys {
             self.oracle.remove(&key);
@@ -256,11 +240,7 @@ impl World {
         let mut changes = Vec::new();
         for _ in 0..self.source.dice.below(150) {
             let is_removal = self.source.dice.one_in(3);
-            let key = if is_removal {
-                self.some_key()
-            } else {
-                self.source.key()
-            };
+            let key = if is_removal { self.some_key() } else { self.source.key() };
             changes.push((key, (!is_removal).then(|| self.source.value())));
         }
         changes.sort_by(|a, b| a.0.cmp(&b.0));
@@ -274,9 +254,7 @@ impl World {
                 None => drop(self.oracle.remove(key)),
             }
         }
-        let merged = self
-            .tree
-            .merge(&mut self.pages, changes.into_iter().map(Ok))?;
+        let merged = self.tree.merge(&mut self.pages, changes.into_iter().map(Ok))?;
         assert_eq!(merged, new);
         Ok(())
     }
@@ -314,9 +292,7 @@ impl World {
     }
 
     fn read_points(&mut self) -> Result<()> {
-        let keys: Vec<Bytes> = (0..self.source.dice.below(40))
-            .map(|_| self.some_key())
-            .collect();
+        let keys: Vec<Bytes> = (0..self.source.dice.below(40)).map(|_| self.some_key()).collect();
         let slices: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let many = self.tree.get_many(&self.pages, &slices)?;
         for (key, value) in keys.iter().zip(many) {
@@ -337,9 +313,7 @@ impl World {
     fn read_range(&mut self) -> Result<()> {
         let (from, to) = (self.source.bound(), self.source.bound());
         let mut expected = oracle_range(&self.oracle, &from, &to).into_iter();
-        let mut range = self
-            .tree
-            .range(&self.pages, as_slice(&from), as_slice(&to))?;
+        let mut range = self.tree.range(&self.pages, as_slice(&from), as_slice(&to))?;
         let back_in = [1, 2, 1_000_000][self.source.dice.below(3)];
         loop {
             if self.source.dice.one_in(50) {
@@ -351,10 +325,7 @@ impl World {
                 (range.next(), expected.next())
             };
             let entry = entry.transpose()?;
-            assert_eq!(
-                entry,
-                expected.map(|(key, value)| (key.as_slice(), value.as_slice()))
-            );
+            assert_eq!(entry, expected.map(|(key, value)| (key.as_slice(), value.as_slice())));
             if entry.is_none() {
                 assert!(range.next().is_none() && range.next_back().is_none());
                 return Ok(());
@@ -366,19 +337,11 @@ impl World {
     fn verify(&self) -> Result<()> {
         let mut reachable = BTreeMap::new();
         let report = self.tree.check(&self.pages, &mut |page, pages| {
-            assert!(
-                reachable.insert(page, pages).is_none(),
-                "page {} is named twice",
-                page.0
-            );
+            assert!(reachable.insert(page, pages).is_none(), "page {} is named twice", page.0);
             Ok(())
         })?;
         assert_eq!(report.entries, self.oracle.len() as u64);
-        assert_eq!(
-            reachable,
-            self.pages.in_use(),
-            "pages leaked, or given up while in use"
-        );
+        assert_eq!(reachable, self.pages.in_use(), "pages leaked, or given up while in use");
         assert_eq!(self.tree.len, self.oracle.len() as u64);
         Ok(())
     }
@@ -386,29 +349,19 @@ impl World {
     /// The tree's entries as a whole.
     fn entries<P: Pages>(tree: &Tree, pages: &P) -> Result<Oracle> {
         let all = tree.range(pages, Bound::Unbounded, Bound::Unbounded)?;
-        all.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
-            .collect()
+        all.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
     }
 
     fn verify_pinned(&self) -> Result<()> {
         for pinned in &self.pinned {
-            let view = View {
-                pages: &self.pages,
-                version: pinned.version,
-            };
+            let view = View { pages: &self.pages, version: pinned.version };
             assert!(World::entries(&pinned.tree, &view)? == pinned.oracle);
-            let now = View {
-                pages: &self.pages,
-                version: self.pages.version,
-            };
+            let now = View { pages: &self.pages, version: self.pages.version };
             let mut changed = pinned.oracle.clone();
             let mut last: Option<Bytes> = None;
             for change in Tree::diff(&pinned.tree, &self.tree, &view, &now) {
                 let Change { key, old, new } = change?;
-                assert!(
-                    last.as_deref().is_none_or(|last| last < key),
-                    "changes out of order"
-                );
+                assert!(last.as_deref().is_none_or(|last| last < key), "changes out of order");
                 assert_ne!(old, new);
                 assert_eq!(changed.get(key).map(Vec::as_slice), old);
                 match new {
@@ -417,10 +370,7 @@ impl World {
                 }
                 last = Some(key.to_vec());
             }
-            assert!(
-                changed == self.oracle,
-                "the changes do not lead to the new tree"
-            );
+            assert!(changed == self.oracle, "the changes do not lead to the new tree");
         }
         Ok(())
     }
@@ -456,11 +406,7 @@ fn step(world: &mut World) -> Result<()> {
 
 fn play(seed: u64, requests: usize, operations: usize) {
     let mut world = World::new(seed);
-    let shape = (
-        world.source.shape,
-        world.source.page_bytes,
-        world.source.spread,
-    );
+    let shape = (world.source.shape, world.source.page_bytes, world.source.spread);
     if std::env::var_os("RECTO_TREE_STEPS").is_some() {
         println!("seed {seed} {shape:?}");
     }
@@ -476,9 +422,7 @@ fn play(seed: u64, requests: usize, operations: usize) {
 
 /// How many sequences a test plays; `RECTO_TREE_SEEDS` for more.
 fn seeds(default: u64) -> std::ops::Range<u64> {
-    let count = std::env::var("RECTO_TREE_SEEDS")
-        .ok()
-        .and_then(|count| count.parse().ok());
+    let count = std::env::var("RECTO_TREE_SEEDS").ok().and_then(|count| count.parse().ok());
     0..count.unwrap_or(default)
 }
 

@@ -55,12 +55,7 @@ impl TableTypes {
         let key_name_len = u16::from_le_bytes(input.array()?);
         let key_name = input.text(usize::from(key_name_len))?;
         let value_name = input.text(input.bytes.len())?;
-        Ok(TableTypes {
-            key,
-            value,
-            key_name: key_name.into(),
-            value_name: value_name.into(),
-        })
+        Ok(TableTypes { key, value, key_name: key_name.into(), value_name: value_name.into() })
     }
 }
 
@@ -167,10 +162,7 @@ impl Catalog {
 
     /// The index of the table with the id `id`.
     pub fn find_id(&self, id: TableId) -> Option<usize> {
-        self.names
-            .entries
-            .binary_search_by_key(&id, |entry| entry.id)
-            .ok()
+        self.names.entries.binary_search_by_key(&id, |entry| entry.id).ok()
     }
 
     /// The table at `index`, without its tree.
@@ -207,12 +199,7 @@ impl Catalog {
         assert!(self.find(hash, name).is_none(), "table is in the catalog");
         let names = Arc::make_mut(&mut self.names);
         let index = names.entries.partition_point(|entry| entry.id < id);
-        let entry = TableEntry {
-            id,
-            name_hash: hash,
-            name: name.into(),
-            types: Arc::new(types),
-        };
+        let entry = TableEntry { id, name_hash: hash, name: name.into(), types: Arc::new(types) };
         names.entries.insert(index, entry);
         names.sort();
         self.trees.insert(index, tree);
@@ -292,10 +279,7 @@ impl Catalog {
         if names.by_hash.windows(2).any(same) {
             return Err(input.damaged("two tables of one name"));
         }
-        Ok(Catalog {
-            names: Arc::new(names),
-            trees,
-        })
+        Ok(Catalog { names: Arc::new(names), trees })
     }
 }
 
@@ -303,21 +287,15 @@ impl Names {
     /// Makes `by_hash` anew; tables come and go rarely.
     fn sort(&mut self) {
         let entries = self.entries.iter().enumerate();
-        self.by_hash = entries
-            .map(|(i, entry)| (entry.name_hash, i as u32))
-            .collect();
+        self.by_hash = entries.map(|(i, entry)| (entry.name_hash, i as u32)).collect();
         // By name among equal hashes, so that equal names are neighbours.
         let entries = &self.entries;
-        self.by_hash
-            .sort_unstable_by_key(|&(hash, index)| (hash, &*entries[index as usize].name));
+        self.by_hash.sort_unstable_by_key(|&(hash, index)| (hash, &*entries[index as usize].name));
     }
 }
 
 /// The root of an empty tree as it is encoded: page 0 is a meta page and never a root.
-const NO_ROOT: Child = Child {
-    page: PageId(0),
-    birth: 0,
-};
+const NO_ROOT: Child = Child { page: PageId(0), birth: 0 };
 
 /// The name of a type as far as it is kept.
 fn cut(name: &str) -> &str {
@@ -378,12 +356,7 @@ impl<'a> Input<'a> {
             name: name.into(),
             types: Arc::new(types),
         };
-        let tree = Tree {
-            table: id,
-            root,
-            level,
-            len,
-        };
+        let tree = Tree { table: id, root, level, len };
         Ok((entry, tree))
     }
 
@@ -407,12 +380,7 @@ mod tests {
     }
 
     fn empty(table: TableId) -> Tree {
-        Tree {
-            table,
-            root: None,
-            level: 0,
-            len: 0,
-        }
+        Tree { table, root: None, level: 0, len: 0 }
     }
 
     fn sample() -> Catalog {
@@ -421,10 +389,7 @@ mod tests {
             let index = catalog.insert(name, id, types("&str", "(u64, u64)"), empty(id));
             let tree = catalog.tree_mut(index);
             tree.len = u64::from(id / 2);
-            let root = Child {
-                page: PageId(id + 2),
-                birth: id,
-            };
+            let root = Child { page: PageId(id + 2), birth: id };
             tree.root = (tree.len > 0).then_some(root);
         }
         catalog
@@ -465,10 +430,7 @@ mod tests {
         assert_eq!(decoded.entry(0).types.key_name.len(), TYPE_NAME_BYTES_MAX);
         let asked = types(&name, &name);
         decoded.entry(0).expect_types(&asked).unwrap();
-        let error = sample()
-            .entry(0)
-            .expect_types(&types("u64", "()"))
-            .unwrap_err();
+        let error = sample().entry(0).expect_types(&types("u64", "()")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "table \"ages\" holds &str -> (u64, u64), but was opened as u64 -> ()"
@@ -483,10 +445,7 @@ mod tests {
         assert!(decoded.iter().eq(catalog.iter()));
         assert_eq!(decoded.names.by_hash, catalog.names.by_hash);
         for end in 0..bytes.len() {
-            assert!(matches!(
-                Catalog::decode(&bytes[..end]),
-                Err(Error::Corrupt(_))
-            ));
+            assert!(matches!(Catalog::decode(&bytes[..end]), Err(Error::Corrupt(_))));
         }
     }
 

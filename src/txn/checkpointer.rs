@@ -5,7 +5,7 @@
 use super::{metrics::Metrics, snapshot::Root};
 use crate::{
     pager::{
-        Pages, Pager,
+        Pager, Pages,
         checkpoint::{Cut, Failure, write_cut},
         write::Extent,
     },

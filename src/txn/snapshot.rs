@@ -63,8 +63,6 @@ impl Snapshot {
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("version", &self.version())
-            .finish_non_exhaustive()
+        f.debug_struct("Snapshot").field("version", &self.version()).finish_non_exhaustive()
     }
 }

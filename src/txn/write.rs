@@ -148,25 +148,14 @@ impl WriteState {
         table_name(name)?;
         if self.catalog.len() >= TABLES_MAX {
             let (len, max) = (self.catalog.len() + 1, TABLES_MAX);
-            return Err(Error::TooLarge {
-                what: Limit::Tables,
-                len,
-                max,
-            });
+            return Err(Error::TooLarge { what: Limit::Tables, len, max });
         }
         let id = self.next_table;
         let mut bytes = Vec::new();
         types.encode(&mut bytes);
         self.apply_create(id, name, types.clone());
-        self.log(&Op::CreateTable {
-            id,
-            name,
-            types: &bytes,
-        });
-        Ok(self
-            .catalog
-            .find(hash, name)
-            .expect("the table was just created"))
+        self.log(&Op::CreateTable { id, name, types: &bytes });
+        Ok(self.catalog.find(hash, name).expect("the table was just created"))
     }
 
     fn apply_create(&mut self, id: TableId, name: &str, types: TableTypes) {
@@ -198,9 +187,7 @@ impl WriteState {
             return Ok(false);
         };
         if self.catalog.find_name(to).is_some() {
-            return Err(Error::invalid(format!(
-                "there is a table named \"{to}\" already"
-            )));
+            return Err(Error::invalid(format!("there is a table named \"{to}\" already")));
         }
         let id = self.catalog.entry(index).id;
         self.catalog.rename(index, to);
@@ -285,12 +272,8 @@ impl WriteState {
         let table = self.catalog.entry(index).id;
         let mut tree = *self.tree(index);
         // The log wants the entries too, until they are too many for it.
-        let mut log = LogTap {
-            ops: &mut self.ops,
-            start: self.request_ops,
-            table,
-            full: self.large,
-        };
+        let mut log =
+            LogTap { ops: &mut self.ops, start: self.request_ops, table, full: self.large };
         let limit = self.limits.request_log_bytes;
         let tapped = sorted.inspect(|entry| {
             if let Ok((key, value)) = entry {
@@ -299,8 +282,7 @@ impl WriteState {
         });
         // A bulk load spills from the start: how much comes is not known before it came.
         let room = self.limits.dirty_bytes / 2 + self.pages.dirty_bytes();
-        self.pages
-            .allow_spill(room / self.pages.page_bytes() as u64);
+        self.pages.allow_spill(room / self.pages.page_bytes() as u64);
         let merged = if tree.root.is_none() {
             Tree::build(table, &mut self.pages, tapped).map(|built| {
                 tree = built;
@@ -343,18 +325,15 @@ impl WriteState {
             }
             Op::Insert { table, key, value } => {
                 let index = self.replayed(table)?;
-                self.change(index, |tree, pages| tree.insert(pages, key, value))
-                    .map(drop)
+                self.change(index, |tree, pages| tree.insert(pages, key, value)).map(drop)
             }
             Op::Remove { table, key } => {
                 let index = self.replayed(table)?;
-                self.change(index, |tree, pages| tree.remove(pages, key))
-                    .map(drop)
+                self.change(index, |tree, pages| tree.remove(pages, key)).map(drop)
             }
             Op::RemoveRange { table, from, to } => {
                 let index = self.replayed(table)?;
-                self.change(index, |tree, pages| tree.remove_range(pages, from, to))
-                    .map(drop)
+                self.change(index, |tree, pages| tree.remove_range(pages, from, to)).map(drop)
             }
         }
     }
@@ -399,8 +378,7 @@ impl WriteState {
             self.ops.truncate(self.request_ops);
             // A quarter beyond what others left dirty, or every page would be a spill of its own.
             let room = dirty_bytes + self.limits.dirty_bytes / 4;
-            self.pages
-                .allow_spill(room / self.pages.page_bytes() as u64);
+            self.pages.allow_spill(room / self.pages.page_bytes() as u64);
         }
     }
 }
@@ -418,12 +396,7 @@ impl LogTap<'_> {
         if self.full {
             return;
         }
-        Op::Insert {
-            table: self.table,
-            key,
-            value,
-        }
-        .encode(self.ops);
+        Op::Insert { table: self.table, key, value }.encode(self.ops);
         if self.ops.len() - self.start > limit {
             self.full = true;
             self.ops.truncate(self.start);
@@ -433,19 +406,11 @@ impl LogTap<'_> {
 
 fn table_name(name: &str) -> Result<()> {
     within(Limit::TableName, name.len(), TABLE_NAME_BYTES_MAX)?;
-    if name.is_empty() {
-        Err(Error::invalid("a table's name is empty"))
-    } else {
-        Ok(())
-    }
+    if name.is_empty() { Err(Error::invalid("a table's name is empty")) } else { Ok(()) }
 }
 
 fn within(what: Limit, len: usize, max: usize) -> Result<()> {
-    if len <= max {
-        Ok(())
-    } else {
-        Err(Error::TooLarge { what, len, max })
-    }
+    if len <= max { Ok(()) } else { Err(Error::TooLarge { what, len, max }) }
 }
 
 fn replay_damage(reason: String) -> Error {

@@ -27,11 +27,8 @@ use std::time::{Duration, Instant};
 /// A group is closed when it holds this many requests, so that answers are not put off for ever.
 const GROUP_REQUESTS_MAX: usize = 4096;
 /// A full device is asked again after these pauses, before anything is given up.
-const RETRY_PAUSES: [Duration; 3] = [
-    Duration::from_millis(1),
-    Duration::from_millis(10),
-    Duration::from_millis(50),
-];
+const RETRY_PAUSES: [Duration; 3] =
+    [Duration::from_millis(1), Duration::from_millis(10), Duration::from_millis(50)];
 
 /// What the writer shares with every handle of the store.
 pub struct Engine {
@@ -179,10 +176,7 @@ impl Writer {
                 None => break,
             }
         }
-        metrics::raise(
-            &self.engine.metrics.group_requests_max,
-            gathered.requests as u64,
-        );
+        metrics::raise(&self.engine.metrics.group_requests_max, gathered.requests as u64);
         self.commit(gathered, generation);
     }
 
@@ -192,9 +186,7 @@ impl Writer {
             return Some(request);
         }
         let delay = self.engine.options.commit_delay;
-        let left = delay
-            .checked_sub(gathered.began.elapsed())
-            .filter(|left| !left.is_zero())?;
+        let left = delay.checked_sub(gathered.began.elapsed()).filter(|left| !left.is_zero())?;
         if !gathered.needs_sync {
             return None;
         }
@@ -250,12 +242,7 @@ impl Writer {
         self.state.undo(point);
     }
 
-    fn keep(
-        &mut self,
-        ack: Box<dyn Acknowledge>,
-        durability: Durability,
-        gathered: &mut Gathered,
-    ) {
+    fn keep(&mut self, ack: Box<dyn Acknowledge>, durability: Durability, gathered: &mut Gathered) {
         gathered.acks.push(ack);
         self.unsynced_commits += 1;
         let now = gathered.began;
@@ -295,31 +282,15 @@ impl Writer {
             }
             return self.fail(gathered, &error);
         }
-        metrics::add(
-            &self.engine.metrics.log_bytes,
-            self.state.ops().len() as u64,
-        );
+        metrics::add(&self.engine.metrics.log_bytes, self.state.ops().len() as u64);
         self.state.pages.commit_group();
         let root = Some(self.root(generation));
         if gathered.needs_sync {
             self.unsynced_commits = 0;
         }
-        let Gathered {
-            began,
-            acks,
-            needs_sync,
-            sync_by,
-            ..
-        } = gathered;
+        let Gathered { began, acks, needs_sync, sync_by, .. } = gathered;
         let last = self.state.version;
-        self.engine.pipeline.hand_over(Group {
-            root,
-            last,
-            needs_sync,
-            sync_by,
-            began,
-            acks,
-        });
+        self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
     }
 
     fn commit_large(&mut self, gathered: Gathered, generation: Generation) {
@@ -353,12 +324,9 @@ impl Writer {
             let appended = self.log.append(first, last, synced, self.state.ops());
             match (appended, pauses.next()) {
                 (Ok(_), _) => return Ok(()),
-                (
-                    Err(Error::Full {
-                        what: Resource::Disk,
-                    }),
-                    Some(&pause),
-                ) if !self.log.is_poisoned() => {
+                (Err(Error::Full { what: Resource::Disk }), Some(&pause))
+                    if !self.log.is_poisoned() =>
+                {
                     metrics::add(&self.engine.metrics.retries, 1);
                     thread::sleep(pause);
                 }
@@ -379,13 +347,7 @@ impl Writer {
         self.state.pages.pin(version, generation, &lease);
         let catalog = self.state.catalog.clone();
         let pager = Arc::clone(self.state.pages.pager());
-        Arc::new(Root {
-            version,
-            generation,
-            catalog,
-            pager,
-            pin,
-        })
+        Arc::new(Root { version, generation, catalog, pager, pin })
     }
 
     /// Publishes the newest state once more, behind the groups that wait: frames and pages given up
@@ -394,14 +356,7 @@ impl Writer {
         let root = Some(self.root(generation));
         let (last, began) = (self.state.version, Instant::now());
         let (needs_sync, sync_by, acks) = (false, None, Vec::new());
-        self.engine.pipeline.hand_over(Group {
-            root,
-            last,
-            needs_sync,
-            sync_by,
-            began,
-            acks,
-        });
+        self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
     }
 
     /// What is done between groups: checkpoints ended, readers gone, caches too full.
@@ -414,9 +369,7 @@ impl Writer {
         let pager = self.state.pages.pager();
         if !pager.has_map() && pager.take_pressure() {
             let generation = self.next_generation();
-            self.state
-                .pages
-                .evict(self.engine.options.cache_bytes / 2, generation);
+            self.state.pages.evict(self.engine.options.cache_bytes / 2, generation);
             self.republish(generation);
         }
         self.maybe_checkpoint();

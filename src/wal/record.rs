@@ -135,11 +135,7 @@ impl Header {
             if change == wanted {
                 let bit = body.len() * 8 - 1 - distance;
                 let (set, place) = (body[bit / 8] >> (bit % 8) & 1, 1u32 << (bit % 32));
-                let expected = if set == 1 {
-                    place
-                } else {
-                    place.wrapping_neg()
-                };
+                let expected = if set == 1 { place } else { place.wrapping_neg() };
                 if sum_change == expected {
                     return true;
                 }
@@ -200,9 +196,9 @@ fn sum_of(body: &[u8]) -> u32 {
     let (words, rest) = body.as_chunks::<4>();
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);
-    words.iter().fold(u32::from_le_bytes(last), |sum, word| {
-        sum.wrapping_add(u32::from_le_bytes(*word))
-    })
+    words
+        .iter()
+        .fold(u32::from_le_bytes(last), |sum, word| sum.wrapping_add(u32::from_le_bytes(*word)))
 }
 
 fn word(bytes: &[u8; HEADER_BYTES], at: Range<usize>) -> u32 {
@@ -220,14 +216,7 @@ mod tests {
     fn record(body: &[u8]) -> Vec<u8> {
         let (first, last, synced) = (Version(7), Version(9), Version(6));
         let mut out = Vec::new();
-        NewRecord {
-            kind: COMMITS,
-            first,
-            last,
-            synced,
-            body,
-        }
-        .encode(1, 512, 3, &mut out);
+        NewRecord { kind: COMMITS, first, last, synced, body }.encode(1, 512, 3, &mut out);
         out
     }
 
@@ -257,10 +246,7 @@ mod tests {
                 assert_eq!(Header::repaired(&flipped, 1, 512, 4), None);
             } else {
                 assert!(!header.holds(&flipped[HEADER_BYTES..]), "bit {bit}");
-                assert!(
-                    header.holds_but_for_one_bit(&flipped[HEADER_BYTES..]),
-                    "bit {bit}"
-                );
+                assert!(header.holds_but_for_one_bit(&flipped[HEADER_BYTES..]), "bit {bit}");
             }
             let other = (bit * 7 + 13) % (good.len() * 8);
             if other != bit {

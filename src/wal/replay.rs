@@ -65,26 +65,14 @@ pub fn replay(
     start: ReplayStart,
     visit: &mut dyn FnMut(Version, Version, &[u8]) -> Result<()>,
 ) -> Result<ReplayEnd> {
-    let ReplayStart {
-        position,
-        version,
-        synced,
-    } = start;
+    let ReplayStart { position, version, synced } = start;
     if position.life == 0 {
-        return Ok(ReplayEnd {
-            last: version,
-            position,
-            records: 0,
-            synced,
-            torn: false,
-        });
+        return Ok(ReplayEnd { last: version, position, records: 0, synced, torn: false });
     }
     let mut segments = Found::all(storage, store_id)?;
     let Some(segment) = take(&mut segments, position.life)? else {
-        let reason = format!(
-            "segment {:016x}, which the meta page names, is missing",
-            position.life
-        );
+        let reason =
+            format!("segment {:016x}, which the meta page names, is missing", position.life);
         return Err(Error::corrupt("log", reason));
     };
     let mut walk = Walk::begin(storage, segments, segment, start)?;
@@ -99,10 +87,7 @@ pub fn replay(
 
 /// Takes the segment of this life out of `segments`, so that none is entered twice.
 fn take(segments: &mut Vec<Found>, life: u64) -> Result<Option<Found>> {
-    let Some(i) = segments
-        .iter()
-        .position(|segment| segment.header.life == life)
-    else {
+    let Some(i) = segments.iter().position(|segment| segment.header.life == life) else {
         return Ok(None);
     };
     let taken = segments.swap_remove(i);
@@ -144,31 +129,14 @@ impl<'s> Walk<'s> {
         segment: Found,
         start: ReplayStart,
     ) -> Result<Walk<'s>> {
-        let ReplayStart {
-            position,
-            version,
-            synced,
-        } = start;
+        let ReplayStart { position, version, synced } = start;
         let header = segment.header;
         let window = segment.open(storage)?;
-        let end = ReplayEnd {
-            last: version,
-            position,
-            records: 0,
-            synced,
-            torn: false,
-        };
+        let end = ReplayEnd { last: version, position, records: 0, synced, torn: false };
         let next = following(&segment, version)?;
         let fits = (FIRST_RECORD..=header.segment_bytes).contains(&position.offset);
         let continues = position.offset != FIRST_RECORD || position.chain == header.chain;
-        let walk = Walk {
-            storage,
-            segments,
-            segment,
-            window,
-            end,
-            next,
-        };
+        let walk = Walk { storage, segments, segment, window, end, next };
         if !fits || !continues || header.first > next {
             let (offset, first) = (position.offset, header.first.0);
             return Err(walk.corrupt(format!(
@@ -193,20 +161,14 @@ impl<'s> Walk<'s> {
             }
             self.check(&header, offset)?;
             let body_at = offset + HEADER_BYTES as u64;
-            let body = self
-                .window
-                .get(body_at, header.body_bytes as usize)?
-                .unwrap_or_default();
+            let body = self.window.get(body_at, header.body_bytes as usize)?.unwrap_or_default();
             if !header.holds(body) {
                 damage = Some(header);
                 continue;
             }
             return Ok(match header.kind {
                 COMMITS => Here::Commits(header, offset),
-                _ => Here::End(
-                    header,
-                    u64::from_le_bytes(*body.first_chunk().unwrap_or(&[0; 8])),
-                ),
+                _ => Here::End(header, u64::from_le_bytes(*body.first_chunk().unwrap_or(&[0; 8]))),
             });
         }
         Ok(Here::Damage(damage))
@@ -215,10 +177,7 @@ impl<'s> Walk<'s> {
     /// Where the next record may begin; the same place twice does no harm.
     fn places(&self) -> [u64; 2] {
         let offset = self.end.position.offset;
-        [
-            offset.next_multiple_of(ALIGN_BYTES),
-            offset.next_multiple_of(SECTOR_BYTES),
-        ]
+        [offset.next_multiple_of(ALIGN_BYTES), offset.next_multiple_of(SECTOR_BYTES)]
     }
 
     fn header_at(&mut self, offset: u64) -> Result<Option<Header>> {
@@ -229,14 +188,7 @@ impl<'s> Walk<'s> {
 
     /// A header that continues the chain was written by this log, so what it says must fit.
     fn check(&self, header: &Header, offset: u64) -> Result<()> {
-        let Header {
-            first,
-            last,
-            synced,
-            body_bytes,
-            kind,
-            ..
-        } = *header;
+        let Header { first, last, synced, body_bytes, kind, .. } = *header;
         let end = offset + HEADER_BYTES as u64 + u64::from(body_bytes);
         let sound = first == self.next
             && last >= first
@@ -260,10 +212,7 @@ impl<'s> Walk<'s> {
         visit: &mut dyn FnMut(Version, Version, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let body_at = offset + HEADER_BYTES as u64;
-        let body = self
-            .window
-            .get(body_at, header.body_bytes as usize)?
-            .unwrap_or_default();
+        let body = self.window.get(body_at, header.body_bytes as usize)?.unwrap_or_default();
         visit(header.first, header.last, body)?;
         self.next = following(&self.segment, header.last)?;
         self.end.last = header.last;
@@ -291,11 +240,7 @@ impl<'s> Walk<'s> {
         // What stood in the segment before was synced before anything in this one counts, but only
         // records say so: the end itself is written before that sync.
         self.end.synced = self.end.synced.max(end.synced);
-        self.end.position = Position {
-            life,
-            offset: FIRST_RECORD,
-            chain: header.chain,
-        };
+        self.end.position = Position { life, offset: FIRST_RECORD, chain: header.chain };
         Ok(())
     }
 
@@ -317,18 +262,16 @@ impl<'s> Walk<'s> {
         let life = self.segment.header.life;
         let later = Later::find(&mut self.window, life, from, self.next)?;
         torn |= later.any;
-        let mut witness = later
-            .witness
-            .map(|(offset, synced)| (self.segment.name.clone(), offset, synced));
+        let mut witness =
+            later.witness.map(|(offset, synced)| (self.segment.name.clone(), offset, synced));
         for segment in &self.segments {
             // A segment that follows begins with a later version, or with this one if what is
             // missing is the end of the segment before.
             if witness.is_none() && segment.header.first >= self.next {
                 let mut window = segment.open_remains(self.storage)?;
                 let later = Later::find(&mut window, segment.header.life, FIRST_RECORD, self.next)?;
-                witness = later
-                    .witness
-                    .map(|(offset, synced)| (segment.name.clone(), offset, synced));
+                witness =
+                    later.witness.map(|(offset, synced)| (segment.name.clone(), offset, synced));
             }
         }
         if let Some((name, offset, synced)) = witness {
@@ -385,10 +328,7 @@ impl Later {
     /// Looks at every place where a record of `life` may begin. Headers prove themselves, so the
     /// length of the damage need not be known, and each place costs one short checksum at most.
     fn find(window: &mut Window, life: u64, from: u64, missing: Version) -> Result<Later> {
-        let mut later = Later {
-            any: false,
-            witness: None,
-        };
+        let mut later = Later { any: false, witness: None };
         let mut at = from;
         while let Some(bytes) = window.get_ahead(at, HEADER_BYTES)? {
             let mut seen = 0;

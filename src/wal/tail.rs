@@ -44,12 +44,8 @@ impl Segment {
 
 /// The number in a segment's name that none of `names` has reached.
 pub fn free_number(names: &[String]) -> u64 {
-    let numbers = names
-        .iter()
-        .filter_map(|name| name.strip_prefix(LOG_PREFIX)?.parse().ok());
-    numbers
-        .max()
-        .map_or(0, |number: u64| number.saturating_add(1))
+    let numbers = names.iter().filter_map(|name| name.strip_prefix(LOG_PREFIX)?.parse().ok());
+    numbers.max().map_or(0, |number: u64| number.saturating_add(1))
 }
 
 /// The most bytes of a record's body: it shares a segment with the header's sector and the one
@@ -90,11 +86,7 @@ impl Tail {
 
     /// Where the next record begins.
     fn next_offset(&self) -> u64 {
-        let align = if self.place.sealed {
-            SECTOR_BYTES
-        } else {
-            ALIGN_BYTES
-        };
+        let align = if self.place.sealed { SECTOR_BYTES } else { ALIGN_BYTES };
         self.place.position.offset.next_multiple_of(align)
     }
 
@@ -116,10 +108,7 @@ impl Tail {
             return Err(Error::Poisoned);
         }
         self.place.sealed = true;
-        let new = NewRecord {
-            synced: self.synced,
-            ..new
-        };
+        let new = NewRecord { synced: self.synced, ..new };
         let Position { life, chain, .. } = self.place.position;
         let chain = new.encode(life, self.next_offset(), chain, scratch);
         Ok((new, chain))
@@ -137,11 +126,7 @@ impl Tail {
             self.give_up(offset, &error);
             return Err(error);
         }
-        self.place.position = Position {
-            life,
-            offset: offset + scratch.len() as u64,
-            chain,
-        };
+        self.place.position = Position { life, offset: offset + scratch.len() as u64, chain };
         self.place.sealed = false;
         if new.kind == COMMITS {
             self.appended = new.last;
@@ -189,21 +174,8 @@ impl Syncer {
     ) -> Syncer {
         let place = Place::begin(segment, position);
         let (poisoned, spares) = (false, Vec::new());
-        let tail = Tail {
-            place,
-            appended,
-            synced: appended,
-            poisoned,
-            spares,
-            number,
-        };
-        Syncer {
-            shared: Arc::new(Shared {
-                storage,
-                segment_bytes,
-                tail: Mutex::new(tail),
-            }),
-        }
+        let tail = Tail { place, appended, synced: appended, poisoned, spares, number };
+        Syncer { shared: Arc::new(Shared { storage, segment_bytes, tail: Mutex::new(tail) }) }
     }
 
     /// Makes every record appended before this call durable; returns the last version of them, or
@@ -275,11 +247,7 @@ impl Syncer {
         self.poison_on_error(file.sync())?;
         // Another thread's sync may have failed and taken the error with it: the operating system
         // reports a failed write-back once.
-        if self.is_poisoned() {
-            Err(Error::Poisoned)
-        } else {
-            Ok(())
-        }
+        if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
     fn poison_on_error(&self, synced: Result<()>) -> Result<()> {
@@ -337,10 +305,6 @@ impl Syncer {
 
 impl Place {
     fn begin(segment: &Segment, position: Position) -> Place {
-        Place {
-            file: Arc::clone(&segment.file),
-            position,
-            sealed: true,
-                    }
+        Place { file: Arc::clone(&segment.file), position, sealed: true }
     }
 }
