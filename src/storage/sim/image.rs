@@ -53,8 +53,8 @@ impl Image {
         }
     }
 
-    /// A hash of all names and contents: images of the same hash are the same disk, however they came
-    /// about. What is expected of a disk depends on the marks, too.
+    /// A hash of all names and contents: images of the same hash are the same disk, however they
+    /// came about. What is expected of a disk depends on the marks, too.
     pub fn hash(&self) -> u128 {
         self.hash
     }
@@ -111,7 +111,8 @@ enum Tear {
     From(u64),
     /// A write: some of its sectors.
     Some { seed: u64 },
-    /// A write: all of it, and then these sectors, of which it may have touched but a part, are noise.
+    /// A write: all of it, and then these sectors, of which it may have touched but a part, are
+    /// noise.
     Garbage { sectors: Range<u64>, seed: u64 },
     /// A growth: only so far.
     GrownTo(u64),
@@ -197,7 +198,7 @@ impl Tear {
                 for sector in sectors.clone() {
                     let noise = random.sector();
                     state.change(inode, |content| {
-                        content.write(&noise, sector * SECTOR_BYTES)
+                        content.write(&noise, sector * SECTOR_BYTES);
                     });
                 }
             }
