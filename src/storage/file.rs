@@ -58,10 +58,8 @@ impl FileStorage {
     /// # Errors
     /// [`Error::Io`] of kind `NotADirectory` if a file is in the way.
     pub fn new(path: &Path) -> Result<FileStorage> {
-        let absent = path
-            .ancestors()
-            .take_while(|at| !at.as_os_str().is_empty() && !at.exists())
-            .count();
+        let absent =
+            path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.exists()).count();
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -86,16 +84,9 @@ impl FileStorage {
         });
         let (path, file) = opened.map_err(|e| directory_error(path, e))?;
         let parents = path.ancestors().skip(1).take(created.max(1));
-        let parents = parents.map(|parent| Parent {
-            path: parent.to_owned(),
-            ours: created > 0,
-        });
+        let parents = parents.map(|parent| Parent { path: parent.to_owned(), ours: created > 0 });
         let parents = Mutex::new(parents.collect());
-        let directory = Arc::new(Directory {
-            file,
-            path,
-            parents,
-        });
+        let directory = Arc::new(Directory { file, path, parents });
         Ok(FileStorage { directory })
     }
 }
@@ -160,10 +151,7 @@ impl Storage for FileStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
-        assert!(
-            !from.contains('/') && !to.contains('/'),
-            "names carry no path separators"
-        );
+        assert!(!from.contains('/') && !to.contains('/'), "names carry no path separators");
         let directory = &self.directory.file;
         renameat(directory, from, directory, to).map_err(|e| Error::io("rename", from, e.into()))
     }

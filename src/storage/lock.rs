@@ -67,9 +67,7 @@ impl Hold {
             return Ok(());
         }
         // Nobody else can see this lock, so the holder is this very process.
-        Err(Error::Locked {
-            pid: Some(process::id()),
-        })
+        Err(Error::Locked { pid: Some(process::id()) })
     }
 
     fn attempt(&self, mode: LockMode) -> bool {

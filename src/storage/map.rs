@@ -103,11 +103,7 @@ mod tests {
         assert_eq!(map.bytes(0, 0), Some(&[][..]));
         assert_eq!(map.bytes(0, 1), None);
         file.set_len(RESERVE_BYTES_MIN + 8192).unwrap();
-        assert_eq!(
-            map.bytes(0, 1),
-            None,
-            "growth counts only once it is announced"
-        );
+        assert_eq!(map.bytes(0, 1), None, "growth counts only once it is announced");
         map.set_valid(RESERVE_BYTES_MIN + 8192);
         assert_eq!(map.valid_bytes(), RESERVE_BYTES_MIN);
         file.write_all_at(b"end", RESERVE_BYTES_MIN - 3).unwrap();

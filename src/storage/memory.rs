@@ -159,15 +159,11 @@ impl StorageFile for OpenFile {
 
 impl Content {
     fn holds(&self, offset: u64, len: usize) -> bool {
-        offset
-            .checked_add(len as u64)
-            .is_some_and(|end| end <= self.len)
+        offset.checked_add(len as u64).is_some_and(|end| end <= self.len)
     }
 
     fn grow(&mut self, len: u64) -> Result<()> {
-        const FULL: Error = Error::Full {
-            what: Resource::Disk,
-        };
+        const FULL: Error = Error::Full { what: Resource::Disk };
         if len <= self.len {
             return Ok(());
         }
@@ -185,8 +181,7 @@ impl Content {
         if len >= self.len {
             return;
         }
-        self.chunks
-            .truncate(len.div_ceil(CHUNK_BYTES as u64) as usize);
+        self.chunks.truncate(len.div_ceil(CHUNK_BYTES as u64) as usize);
         let within = (len % CHUNK_BYTES as u64) as usize;
         if within > 0
             && let Some(last) = self.chunks.last_mut()

@@ -13,12 +13,7 @@ enum Call {
     Remove(usize),
     Allocate(usize, u64),
     Truncate(usize, u64),
-    Write {
-        file: usize,
-        at: u64,
-        len: usize,
-        byte: u8,
-    },
+    Write { file: usize, at: u64, len: usize, byte: u8 },
     Sync(usize),
     SyncDir,
 }
@@ -148,10 +143,7 @@ proptest! {
 fn a_lock_in_memory_excludes_and_goes_with_its_file() {
     let storage = MemoryStorage::new();
     let first = storage.create("pages").unwrap();
-    let (second, third) = (
-        storage.open("pages").unwrap(),
-        storage.open("pages").unwrap(),
-    );
+    let (second, third) = (storage.open("pages").unwrap(), storage.open("pages").unwrap());
     let (exclusive, shared, now) = (LockMode::Exclusive, LockMode::Shared, Duration::ZERO);
     let locked = |answer| {
         let own = Some(std::process::id());

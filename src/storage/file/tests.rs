@@ -54,10 +54,7 @@ fn a_file_in_the_way_and_an_absent_directory_are_told_apart() {
     ] {
         let error = opened.err().unwrap();
         assert_eq!(io_kind(&error), io::ErrorKind::NotADirectory);
-        assert!(
-            error.to_string().contains("a file is in its place"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("a file is in its place"), "{error}");
     }
     let absent = FileStorage::existing(&place.path().join("absent"));
     assert!(absent.err().unwrap().is_not_found());
@@ -96,9 +93,7 @@ fn a_waiter_gets_the_lock_when_it_is_let_go() {
         crate::sync::thread::sleep(Duration::from_millis(20));
         drop(first);
     });
-    second
-        .lock(LockMode::Exclusive, Duration::from_secs(30))
-        .unwrap();
+    second.lock(LockMode::Exclusive, Duration::from_secs(30)).unwrap();
     letting_go.unwrap().join().unwrap();
 }
 
@@ -108,10 +103,7 @@ fn readers_share_and_leave_no_stale_pid() {
     let storage = FileStorage::new(place.path()).unwrap();
     drop(storage.create("pages").unwrap());
     fs::write(place.path().join(options::OWNER_FILE), "77777\n").unwrap();
-    let readers = [
-        storage.open("pages").unwrap(),
-        storage.open("pages").unwrap(),
-    ];
+    let readers = [storage.open("pages").unwrap(), storage.open("pages").unwrap()];
     for reader in &readers {
         reader.lock(LockMode::Shared, NOW).unwrap();
     }
@@ -148,10 +140,7 @@ fn the_lock_lasts_as_long_as_the_map() {
     let map = file.map().unwrap();
     drop(file);
     let next = storage.open("pages").unwrap();
-    assert!(matches!(
-        next.lock(LockMode::Exclusive, NOW),
-        Err(Error::Locked { .. })
-    ));
+    assert!(matches!(next.lock(LockMode::Exclusive, NOW), Err(Error::Locked { .. })));
     drop(map);
     next.lock(LockMode::Exclusive, NOW).unwrap();
 }
@@ -159,10 +148,7 @@ fn the_lock_lasts_as_long_as_the_map() {
 #[test]
 fn the_map_follows_growth_writes_and_cuts() {
     let place = tempfile::tempdir().unwrap();
-    let file = FileStorage::new(place.path())
-        .unwrap()
-        .create("pages")
-        .unwrap();
+    let file = FileStorage::new(place.path()).unwrap().create("pages").unwrap();
     let map = file.map().unwrap();
     assert_eq!(map.bytes(0, 1), None);
     file.allocate(8192).unwrap();
@@ -204,10 +190,7 @@ fn growth_written_out_is_the_same_as_growth_reserved() {
 #[test]
 fn a_growth_that_fails_leaves_the_length() {
     let place = tempfile::tempdir().unwrap();
-    let file = FileStorage::new(place.path())
-        .unwrap()
-        .create("pages")
-        .unwrap();
+    let file = FileStorage::new(place.path()).unwrap().create("pages").unwrap();
     file.allocate(4096).unwrap();
     // More than any file system gives to one file.
     assert!(file.allocate(1 << 62).is_err());

@@ -10,12 +10,8 @@ pub const SECTOR_BYTES: u64 = 512;
 const CHUNK_BYTES: usize = 4096;
 
 /// Odd constants without a pattern (the hexadecimal digits of pi).
-const PI: [u64; 4] = [
-    0x243F_6A88_85A3_08D3,
-    0x1319_8A2E_0370_7345,
-    0xA409_3822_299F_31D1,
-    0x082E_FA98_EC4E_6C89,
-];
+const PI: [u64; 4] =
+    [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7345, 0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
 /// A file's bytes. A chunk of zeros is `None` and adds nothing to the sum, so growth costs no
 /// memory.

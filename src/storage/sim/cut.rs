@@ -41,14 +41,7 @@ impl Cut {
     /// Before the first operation.
     fn first(base: State, all_marks: Arc<[(usize, u64)]>) -> Cut {
         let marks = all_marks.partition_point(|(at, _)| *at == 0);
-        Cut {
-            at: 0,
-            durable: base,
-            pending: Vec::new(),
-            marks,
-            all_marks,
-            marked: true,
-        }
+        Cut { at: 0, durable: base, pending: Vec::new(), marks, all_marks, marked: true }
     }
 
     /// How many operations were done before the cut.
@@ -134,12 +127,7 @@ impl Cut {
                 }
             }
         }
-        still.retain(|pending| {
-            pending
-                .limbo
-                .as_ref()
-                .is_none_or(|ranges| !ranges.is_empty())
-        });
+        still.retain(|pending| pending.limbo.as_ref().is_none_or(|ranges| !ranges.is_empty()));
         self.pending = still;
     }
 

@@ -44,13 +44,7 @@ impl Image {
             }
         }
         state.forget_nameless();
-        Image {
-            hash: state.hash(),
-            state,
-            choice,
-            at: cut.at,
-            pending,
-        }
+        Image { hash: state.hash(), state, choice, at: cut.at, pending }
     }
 
     /// A hash of all names and contents: images of the same hash are the same disk, however they
@@ -125,12 +119,7 @@ impl fmt::Display for Tear {
             Tear::From(border) => write!(f, "written from byte {border} on"),
             Tear::Some { .. } => write!(f, "some sectors written"),
             Tear::Garbage { sectors, .. } => {
-                write!(
-                    f,
-                    "garbage in sectors {} to {}",
-                    sectors.start,
-                    sectors.end - 1
-                )
+                write!(f, "garbage in sectors {} to {}", sectors.start, sectors.end - 1)
             }
             Tear::GrownTo(len) => write!(f, "grown to {len} bytes"),
         }
@@ -150,12 +139,7 @@ fn keep_all(state: &mut State, pending: &Pending) {
 
 /// Writes the part of a write that lies in `range`.
 fn keep_range(state: &mut State, operation: &Operation, range: &Range<u64>) {
-    if let Operation::Write {
-        inode,
-        offset,
-        bytes,
-    } = operation
-    {
+    if let Operation::Write { inode, offset, bytes } = operation {
         let all = operation.range();
         let (start, end) = (range.start.max(all.start), range.end.min(all.end));
         if start < end {
@@ -234,9 +218,7 @@ impl Tear {
             tears.push(Tear::From(border * SECTOR_BYTES));
         }
         if borders.len() > 1 {
-            tears.push(Tear::Some {
-                seed: random.next(),
-            });
+            tears.push(Tear::Some { seed: random.next() });
         }
         // The sync that failed is over, and with it the time in which a sector is being written.
         if pending.limbo.is_none() && !touched.is_empty() {
@@ -278,11 +260,7 @@ impl Images {
         tears(cut, &mut choices, &mut random);
         if let Some(newest) = newest {
             choices.retain(|choice| {
-                choice.keep[newest]
-                    || choice
-                        .tear
-                        .as_ref()
-                        .is_some_and(|(torn, _)| *torn == newest)
+                choice.keep[newest] || choice.tear.as_ref().is_some_and(|(torn, _)| *torn == newest)
             });
         }
         Images {
@@ -314,11 +292,7 @@ fn subsets(pending: usize, random: &mut Random) -> Vec<Choice> {
     // The fullest first: most defects show there.
     if pending <= SUBSETS_PENDING_MAX {
         for bits in (0..1_usize << pending).rev() {
-            choose(
-                (0..pending)
-                    .map(|position| bits >> position & 1 == 1)
-                    .collect(),
-            );
+            choose((0..pending).map(|position| bits >> position & 1 == 1).collect());
         }
         return choices;
     }
@@ -344,11 +318,7 @@ fn tears(cut: &Cut, choices: &mut Vec<Choice>, random: &mut Random) {
     for position in torn {
         for tear in Tear::all(&cut.pending[position], random) {
             let some: Box<[bool]> = (0..pending).map(|_| random.below(2) == 0).collect();
-            for keep in [
-                vec![true; pending].into(),
-                vec![false; pending].into(),
-                some,
-            ] {
+            for keep in [vec![true; pending].into(), vec![false; pending].into(), some] {
                 let tear = Some((position, tear.clone()));
                 choices.push(Choice { keep, tear });
             }

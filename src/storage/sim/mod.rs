@@ -64,9 +64,7 @@ impl SimDisk {
             live: state,
             ..Disk::default()
         };
-        SimDisk {
-            disk: Arc::new(Mutex::new(disk)),
-        }
+        SimDisk { disk: Arc::new(Mutex::new(disk)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
@@ -151,17 +149,9 @@ impl Disk {
         };
         let verb = deed.verb();
         self.record(match operation {
-            Operation::Write {
-                inode,
-                offset,
-                bytes,
-            } if failure == Failure::ShortWrite => {
+            Operation::Write { inode, offset, bytes } if failure == Failure::ShortWrite => {
                 let bytes = bytes[..bytes.len() / 2].into();
-                Operation::Write {
-                    inode,
-                    offset,
-                    bytes,
-                }
+                Operation::Write { inode, offset, bytes }
             }
             Operation::Sync { inode } => Operation::FailedSync { inode },
             _ => Operation::Failed { verb },
@@ -204,10 +194,7 @@ impl Storage for SimDisk {
             return Err(failed("create", name, io::ErrorKind::AlreadyExists));
         }
         let inode = disk.last_inode + 1;
-        let operation = Operation::Create {
-            name: name.into(),
-            inode,
-        };
+        let operation = Operation::Create { name: name.into(), inode };
         disk.perform(Deed::Create, name, operation)?;
         disk.last_inode = inode;
         Ok(self.share(&mut disk, inode, name))
@@ -216,11 +203,7 @@ impl Storage for SimDisk {
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         let mut disk = self.lock();
         let inode = disk.find(Deed::Rename, from)?;
-        let operation = Operation::Rename {
-            from: from.into(),
-            to: to.into(),
-            inode,
-        };
+        let operation = Operation::Rename { from: from.into(), to: to.into(), inode };
         disk.perform(Deed::Rename, from, operation)
     }
 
@@ -283,11 +266,7 @@ impl StorageFile for OpenFile {
         if bytes.is_empty() {
             return Ok(());
         }
-        let operation = Operation::Write {
-            inode: self.inode,
-            offset,
-            bytes: bytes.into(),
-        };
+        let operation = Operation::Write { inode: self.inode, offset, bytes: bytes.into() };
         disk.perform(Deed::Write, &self.name, operation)
     }
 
@@ -307,11 +286,7 @@ impl StorageFile for OpenFile {
             return Ok(());
         }
         let inode = self.inode;
-        disk.perform(
-            Deed::Truncate,
-            &self.name,
-            Operation::Truncate { inode, len },
-        )
+        disk.perform(Deed::Truncate, &self.name, Operation::Truncate { inode, len })
     }
 
     fn len(&self) -> Result<u64> {

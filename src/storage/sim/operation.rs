@@ -87,11 +87,7 @@ impl fmt::Display for Operation {
                 write!(f, "rename {from} to {to}, file {inode}")
             }
             Operation::Remove { name } => write!(f, "remove {name}"),
-            Operation::Write {
-                inode,
-                offset,
-                bytes,
-            } => {
+            Operation::Write { inode, offset, bytes } => {
                 write!(f, "write {} bytes at {offset} of file {inode}", bytes.len())
             }
             Operation::Grow { inode, from, to } => {
@@ -150,11 +146,7 @@ impl State {
             Operation::Remove { name } => {
                 self.entries.remove(name);
             }
-            Operation::Write {
-                inode,
-                offset,
-                bytes,
-            } => {
+            Operation::Write { inode, offset, bytes } => {
                 self.change(*inode, |content| content.write(bytes, *offset));
             }
             Operation::Grow { inode, to, .. } => self.change(*inode, |content| content.grow(*to)),
@@ -179,8 +171,7 @@ impl State {
     /// Forgets the files that no entry names.
     pub fn forget_nameless(&mut self) {
         let entries = &self.entries;
-        self.files
-            .retain(|inode, _| entries.values().any(|named| named == inode));
+        self.files.retain(|inode, _| entries.values().any(|named| named == inode));
     }
 
     /// A hash of what can be seen: names and contents, not the files' numbers.

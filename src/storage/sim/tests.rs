@@ -58,10 +58,7 @@ fn growth_can_be_lost_before_its_sync_and_takes_the_writes_in_it_along() {
     let (disk, file) = file_of(1024);
     file.allocate(4096).unwrap();
     file.write_at(&[1; 1024], 512).unwrap();
-    let lens: HashSet<usize> = images(&disk)
-        .iter()
-        .map(|image| image["pages"].len())
-        .collect();
+    let lens: HashSet<usize> = images(&disk).iter().map(|image| image["pages"].len()).collect();
     assert_eq!(lens, HashSet::from([1024, 2560, 4096]));
     let clipped = [vec![0; 512], vec![1; 512]].concat();
     assert!(images(&disk).iter().any(|image| image["pages"] == clipped));
@@ -75,9 +72,7 @@ fn a_truncation_can_be_lost_before_its_sync() {
     file.write_at(&[1; 2048], 0).unwrap();
     file.sync().unwrap();
     file.truncate(700).unwrap();
-    let lost = images(&disk)
-        .iter()
-        .any(|image| image["pages"] == [1; 2048]);
+    let lost = images(&disk).iter().any(|image| image["pages"] == [1; 2048]);
     let done = images(&disk).iter().any(|image| image["pages"] == [1; 700]);
     assert!(lost && done);
     file.sync().unwrap();
@@ -93,10 +88,7 @@ fn names_are_durable_only_after_the_directory_is_synced() {
     let file = disk.create("tmp-1").unwrap();
     file.allocate(100).unwrap();
     file.sync().unwrap();
-    assert!(
-        images(&disk).contains(&Seen::new()),
-        "a synced file without a name"
-    );
+    assert!(images(&disk).contains(&Seen::new()), "a synced file without a name");
     disk.sync_dir().unwrap();
     let before = seen(&disk);
     disk.rename("tmp-1", "pages").unwrap();
@@ -119,10 +111,8 @@ fn a_name_can_reach_the_disk_without_the_bytes() {
     file.write_at(&[1; 512], 0).unwrap();
     disk.rename("tmp-1", "pages").unwrap();
     disk.sync_dir().unwrap();
-    let contents: HashSet<Vec<u8>> = images(&disk)
-        .into_iter()
-        .map(|mut image| image.remove("pages").unwrap())
-        .collect();
+    let contents: HashSet<Vec<u8>> =
+        images(&disk).into_iter().map(|mut image| image.remove("pages").unwrap()).collect();
     assert!(contents.contains(&vec![]) && contents.contains(&vec![0; 512]));
     assert!(contents.contains(&vec![1; 512]));
 }
@@ -136,17 +126,8 @@ fn a_write_tears_between_sectors_and_not_within_one() {
     for image in cut.images(7) {
         let bytes = read(&image.disk(), "pages");
         if !image.has_garbage() {
-            without_garbage.push(
-                bytes
-                    .chunks(512)
-                    .map(|sector| sector[0])
-                    .collect::<Vec<_>>(),
-            );
-            assert!(
-                bytes
-                    .chunks(512)
-                    .all(|sector| sector.iter().all(|byte| *byte == sector[0]))
-            );
+            without_garbage.push(bytes.chunks(512).map(|sector| sector[0]).collect::<Vec<_>>());
+            assert!(bytes.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
         }
     }
     for torn in [
@@ -171,12 +152,7 @@ fn garbage_reaches_the_synced_neighbours_in_the_same_sector_and_no_others() {
     let mut noisy = 0;
     for image in cut.images(7).filter(Image::has_garbage) {
         let bytes = read(&image.disk(), "pages");
-        assert!(
-            bytes[..512]
-                .iter()
-                .chain(&bytes[1024..])
-                .all(|byte| *byte == 1)
-        );
+        assert!(bytes[..512].iter().chain(&bytes[1024..]).all(|byte| *byte == 1));
         noisy += usize::from(bytes[512..700].iter().any(|byte| *byte != 1));
     }
     assert_eq!(noisy, 1);
@@ -194,10 +170,7 @@ fn all_subsets_of_a_few_are_there_and_of_many_the_extremes() {
             .images(7)
             .filter(|image| !image.has_garbage())
             .map(|image| {
-                read(&image.disk(), "pages")
-                    .chunks(512)
-                    .map(|sector| sector[0] == 1)
-                    .collect()
+                read(&image.disk(), "pages").chunks(512).map(|sector| sector[0] == 1).collect()
             })
             .collect();
         let subset = |kept: &dyn Fn(usize) -> bool| -> Vec<bool> {
@@ -217,42 +190,22 @@ fn all_subsets_of_a_few_are_there_and_of_many_the_extremes() {
 fn a_failed_sync_leaves_its_writes_in_doubt_until_they_are_written_again() {
     let (disk, file) = file_of(2048);
     let doubtful = |disk: &SimDisk| {
-        let firsts = images(disk)
-            .into_iter()
-            .map(|image| (image["pages"][0], image["pages"][1024]));
+        let firsts =
+            images(disk).into_iter().map(|image| (image["pages"][0], image["pages"][1024]));
         firsts.collect::<HashSet<_>>().len()
     };
     file.write_at(&[1; 2048], 0).unwrap();
-    disk.fail(Fault {
-        failure: Failure::Sync,
-        nth: 0,
-        sticky: false,
-    });
+    disk.fail(Fault { failure: Failure::Sync, nth: 0, sticky: false });
     let error = file.sync().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "sync of pages failed: the simulated disk was told to fail"
-    );
+    assert_eq!(error.to_string(), "sync of pages failed: the simulated disk was told to fail");
     file.sync().unwrap();
-    assert_eq!(
-        read(&disk, "pages")[0],
-        1,
-        "the process goes on seeing what it wrote"
-    );
-    assert_eq!(
-        doubtful(&disk),
-        4,
-        "a sync after a failed one has promised too much"
-    );
+    assert_eq!(read(&disk, "pages")[0], 1, "the process goes on seeing what it wrote");
+    assert_eq!(doubtful(&disk), 4, "a sync after a failed one has promised too much");
     // Half of it written again is half of it safe.
     file.write_at(&[1; 1024], 0).unwrap();
     file.sync().unwrap();
     assert_eq!(doubtful(&disk), 2);
-    assert!(
-        images(&disk)
-            .iter()
-            .all(|image| image["pages"][..1024] == [1; 1024])
-    );
+    assert!(images(&disk).iter().all(|image| image["pages"][..1024] == [1; 1024]));
     file.write_at(&[1; 1024], 1024).unwrap();
     file.sync().unwrap();
     assert_eq!(images(&disk), [seen(&disk)]);
@@ -261,19 +214,12 @@ fn a_failed_sync_leaves_its_writes_in_doubt_until_they_are_written_again() {
 #[test]
 fn writes_after_a_failed_sync_are_synced_as_ever() {
     let (disk, file) = file_of(1024);
-    disk.fail(Fault {
-        failure: Failure::Io,
-        nth: 1,
-        sticky: false,
-    });
+    disk.fail(Fault { failure: Failure::Io, nth: 1, sticky: false });
     file.write_at(&[1; 512], 0).unwrap();
     assert!(file.sync().is_err());
     file.write_at(&[2; 512], 512).unwrap();
     file.sync().unwrap();
-    let ends: HashSet<u8> = images(&disk)
-        .iter()
-        .map(|image| image["pages"][1023])
-        .collect();
+    let ends: HashSet<u8> = images(&disk).iter().map(|image| image["pages"][1023]).collect();
     assert_eq!(ends, HashSet::from([2]));
 }
 
@@ -281,18 +227,10 @@ fn writes_after_a_failed_sync_are_synced_as_ever() {
 fn a_fault_strikes_once_or_from_then_on_and_counts_what_it_can_hit() {
     let (disk, file) = file_of(4096);
     let write = |at: u64| file.write_at(&[1; 8], at).is_ok();
-    disk.fail(Fault {
-        failure: Failure::NoSpace,
-        nth: 1,
-        sticky: false,
-    });
+    disk.fail(Fault { failure: Failure::NoSpace, nth: 1, sticky: false });
     file.sync().unwrap();
     assert_eq!([write(0), write(8), write(16)], [true, false, true]);
-    disk.fail(Fault {
-        failure: Failure::NoSpace,
-        nth: 1,
-        sticky: true,
-    });
+    disk.fail(Fault { failure: Failure::NoSpace, nth: 1, sticky: true });
     assert_eq!([write(24), write(32), write(40)], [true, false, false]);
     assert!(matches!(file.allocate(8192), Err(Error::Full { .. })));
     assert!(matches!(disk.create("log-1"), Err(Error::Full { .. })));
@@ -300,11 +238,7 @@ fn a_fault_strikes_once_or_from_then_on_and_counts_what_it_can_hit() {
     assert_eq!(disk.fired(), 5);
     disk.heal();
     assert!(write(48));
-    let written: Vec<u8> = read(&disk, "pages")
-        .chunks(8)
-        .map(|word| word[0])
-        .take(8)
-        .collect();
+    let written: Vec<u8> = read(&disk, "pages").chunks(8).map(|word| word[0]).take(8).collect();
     assert_eq!(written, [1, 0, 1, 1, 0, 0, 1, 0]);
     let failed = (0..disk.operations()).filter_map(|index| disk.describe(index));
     let failed = failed.filter(|words| words.starts_with("failing"));
@@ -316,11 +250,7 @@ fn every_kind_of_operation_can_fail_and_then_has_done_nothing() {
     let (disk, file) = file_of(4096);
     file.write_at(&[1; 4096], 0).unwrap();
     let before = seen(&disk);
-    disk.fail(Fault {
-        failure: Failure::Io,
-        nth: 0,
-        sticky: true,
-    });
+    disk.fail(Fault { failure: Failure::Io, nth: 0, sticky: true });
     let answers = [
         file.write_at(&[2; 8], 0),
         file.allocate(8192),
@@ -331,18 +261,10 @@ fn every_kind_of_operation_can_fail_and_then_has_done_nothing() {
         disk.remove("pages"),
         disk.sync_dir(),
     ];
-    assert!(
-        answers
-            .iter()
-            .all(|answer| matches!(answer, Err(Error::Io(_))))
-    );
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Io(_)))));
     assert_eq!(seen(&disk), before);
     disk.heal();
-    disk.fail(Fault {
-        failure: Failure::Read,
-        nth: 1,
-        sticky: false,
-    });
+    disk.fail(Fault { failure: Failure::Read, nth: 1, sticky: false });
     let mut byte = [0];
     file.read_at(&mut byte, 0).unwrap();
     assert!(matches!(file.read_at(&mut byte, 0), Err(Error::Io(_))));
@@ -352,15 +274,8 @@ fn every_kind_of_operation_can_fail_and_then_has_done_nothing() {
 #[test]
 fn a_short_write_leaves_its_first_half() {
     let (disk, file) = file_of(1024);
-    disk.fail(Fault {
-        failure: Failure::ShortWrite,
-        nth: 0,
-        sticky: false,
-    });
-    assert!(matches!(
-        file.write_at(&[1; 600], 0),
-        Err(Error::Full { .. })
-    ));
+    disk.fail(Fault { failure: Failure::ShortWrite, nth: 0, sticky: false });
+    assert!(matches!(file.write_at(&[1; 600], 0), Err(Error::Full { .. })));
     assert_eq!(read(&disk, "pages")[298..302], [1, 1, 0, 0]);
     file.sync().unwrap();
     assert_eq!(images(&disk), [seen(&disk)]);
@@ -377,10 +292,7 @@ fn a_cut_tells_the_marks_made_before_it() {
     file.write_at(&[2], 1).unwrap();
     let marks = |cut: Cut| cut.marks().collect::<Vec<u64>>();
     let all: Vec<_> = disk.cuts().map(marks).collect();
-    assert_eq!(
-        all,
-        [vec![10], vec![10], vec![10, 11, 12], vec![10, 11, 12]]
-    );
+    assert_eq!(all, [vec![10], vec![10], vec![10, 11, 12], vec![10, 11, 12]]);
     for (at, expected) in all.iter().enumerate() {
         assert_eq!(&marks(disk.cut(at)), expected);
     }
@@ -397,11 +309,7 @@ fn an_image_is_a_disk_of_its_own_and_can_be_cut_again() {
     let again = second.open("pages").unwrap();
     again.lock(LockMode::Exclusive, NOW).unwrap();
     assert_eq!(
-        second
-            .cut(0)
-            .images(1)
-            .map(|image| image.hash())
-            .collect::<Vec<_>>(),
+        second.cut(0).images(1).map(|image| image.hash()).collect::<Vec<_>>(),
         [first.hash()]
     );
     again.write_at(&[2; 512], 0).unwrap();
@@ -409,11 +317,7 @@ fn an_image_is_a_disk_of_its_own_and_can_be_cut_again() {
     let kept = second.cut(2).everything();
     assert_eq!(seen(&kept.disk()), seen(&second));
     assert_eq!(read(&second, "log-1"), []);
-    assert_eq!(
-        read(&disk, "pages"),
-        [1; 1024],
-        "the disk it came from is as it was"
-    );
+    assert_eq!(read(&disk, "pages"), [1; 1024], "the disk it came from is as it was");
     assert_eq!(seen(&second.cut(2).nothing().disk()), seen(&first.disk()));
 }
 
@@ -422,10 +326,7 @@ fn a_second_opener_is_locked_out_until_the_file_is_dropped() {
     let (disk, file) = file_of(512);
     file.lock(LockMode::Exclusive, NOW).unwrap();
     let other = disk.open("pages").unwrap();
-    assert!(matches!(
-        other.lock(LockMode::Shared, NOW),
-        Err(Error::Locked { pid: Some(_) })
-    ));
+    assert!(matches!(other.lock(LockMode::Shared, NOW), Err(Error::Locked { pid: Some(_) })));
     drop(file);
     other.lock(LockMode::Exclusive, NOW).unwrap();
 }
@@ -452,11 +353,7 @@ fn random_run(seed: u64, operations: usize) -> SimDisk {
             9 => disk.rename(name, ["a", "b"][random.below(2)]).unwrap(),
             10 => disk.remove(name).unwrap(),
             11 => drop(disk.sync_dir()),
-            12 => disk.fail(Fault {
-                failure: Failure::Sync,
-                nth: 0,
-                sticky: false,
-            }),
+            12 => disk.fail(Fault { failure: Failure::Sync, nth: 0, sticky: false }),
             _ => drop(file.sync()),
         }
         if random.below(8) == 0 {
@@ -474,15 +371,8 @@ fn two_disks_have_the_same_hash_exactly_if_they_show_the_same() {
         for cut in random_run(seed, 30).cuts() {
             for image in cut.images(seed).step_by(5) {
                 let shown = seen(&image.disk());
-                assert_eq!(
-                    *by_hash.entry(image.hash()).or_insert_with(|| shown.clone()),
-                    shown
-                );
-                assert_eq!(
-                    *hashes.entry(shown).or_insert(image.hash()),
-                    image.hash(),
-                    "{image}"
-                );
+                assert_eq!(*by_hash.entry(image.hash()).or_insert_with(|| shown.clone()), shown);
+                assert_eq!(*hashes.entry(shown).or_insert(image.hash()), image.hash(), "{image}");
             }
         }
     }
@@ -509,16 +399,8 @@ fn the_new_images_of_all_cuts_are_all_images_of_all_cuts() {
             let marks = cut.marks().count();
             // What is chosen at random differs from cut to cut; the subsets do not.
             let plain = |image: &Image| !image.to_string().contains("torn");
-            all.extend(
-                cut.images(seed)
-                    .filter(plain)
-                    .map(|image| (image.hash(), marks)),
-            );
-            new.extend(
-                cut.new_images(seed)
-                    .filter(plain)
-                    .map(|image| (image.hash(), marks)),
-            );
+            all.extend(cut.images(seed).filter(plain).map(|image| (image.hash(), marks)));
+            new.extend(cut.new_images(seed).filter(plain).map(|image| (image.hash(), marks)));
             spared += cut.images(seed).count() - cut.new_images(seed).count();
         }
         assert_eq!(all, new, "seed {seed}");

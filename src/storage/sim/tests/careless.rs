@@ -27,14 +27,9 @@ fn write_versions(disk: &SimDisk, careless: Careless) {
         if careless != Careless::NoSyncBeforeTheRoot {
             file.sync().unwrap();
         }
-        let sector = if careless == Careless::RootSharesItsSector {
-            8
-        } else {
-            512
-        };
+        let sector = if careless == Careless::RootSharesItsSector { 8 } else { 512 };
         let root = [[version; 7].as_slice(), &[version.wrapping_mul(31)]].concat();
-        file.write_at(&root, u64::from(version % 2) * sector)
-            .unwrap();
+        file.write_at(&root, u64::from(version % 2) * sector).unwrap();
         if careless != Careless::NoSyncAfterTheRoot {
             file.sync().unwrap();
         }
@@ -45,24 +40,18 @@ fn write_versions(disk: &SimDisk, careless: Careless) {
 /// The newest version whose root is whole; `Err` if its slot is not.
 fn recover(disk: &SimDisk, careless: Careless) -> Result<u64, String> {
     let file = disk.open("pages").map_err(|error| error.to_string())?;
-    let sector = if careless == Careless::RootSharesItsSector {
-        8
-    } else {
-        512
-    };
+    let sector = if careless == Careless::RootSharesItsSector { 8 } else { 512 };
     let mut newest = 0;
     for place in 0..2 {
         let mut root = [0; 8];
-        file.read_at(&mut root, place * sector)
-            .map_err(|error| error.to_string())?;
+        file.read_at(&mut root, place * sector).map_err(|error| error.to_string())?;
         let whole =
             root[..7].iter().all(|byte| *byte == root[0]) && root[7] == root[0].wrapping_mul(31);
         newest = newest.max(if whole { root[0] } else { 0 });
     }
     let mut slot = [0; 1024];
     let place = 1024 + 1024 * u64::from(newest % 2);
-    file.read_at(&mut slot, place)
-        .map_err(|error| error.to_string())?;
+    file.read_at(&mut slot, place).map_err(|error| error.to_string())?;
     if newest > 0 && slot != [newest; 1024] {
         return Err(format!("version {newest} is torn"));
     }
