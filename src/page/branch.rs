@@ -10,7 +10,7 @@ use super::{
     CELLS_START, COUNT, Child, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, PREFIX_START, PageId,
     Run,
     arrays::Arrays,
-    cell::{PartKey, read_separator, separator_len, write_separator},
+    cell::{PartKey, RUN_KEY_PREFIX_MAX, read_separator, separator_len, write_separator},
     check_header, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, read_u32, set_field,
@@ -89,6 +89,23 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// How much of this a page's common prefix may cover.
+    fn sharable_len(self) -> usize {
+        let max = if self.run.is_some() { RUN_KEY_PREFIX_MAX } else { usize::MAX };
+        self.len().min(max)
+    }
+
+    /// Whether this begins with all of `prefix` and can share it.
+    fn starts_with(self, prefix: &[u8]) -> bool {
+        if prefix.len() > self.sharable_len() {
+            return false;
+        }
+        match prefix.strip_prefix(self.prefix) {
+            Some(rest) => self.suffix.starts_with(rest),
+            None => self.prefix.starts_with(prefix),
+        }
+    }
+
     /// The length of what this and `other` begin with in common.
     fn common_len(self, other: Parts<'_>) -> usize {
         let (a, b) = ([self.prefix, self.suffix].concat(), [other.prefix, other.suffix].concat());
@@ -124,7 +141,9 @@ fn measure(entries: &[Entry<'_>]) -> (usize, usize) {
     let (Some(first), Some(last)) = (entries.get(1), entries.last()) else {
         return (0, ARRAYS.end(entries.len()));
     };
-    let prefix_len = first.separator.common_len(last.separator).min(super::cell::PREFIX_MAX);
+    let sharable = entries[1..].iter().map(|entry| entry.separator.sharable_len());
+    let common = first.separator.common_len(last.separator);
+    let prefix_len = sharable.fold(common, usize::min);
     let cells: usize = entries[1..].iter().map(|e| e.separator.cell_len(prefix_len)).sum();
     (prefix_len, ARRAYS.end(entries.len()) + prefix_len + cells)
 }
@@ -384,8 +403,7 @@ impl<'p> BranchMut<'p> {
         let prefix_len = branch.prefix.len();
         let len = separator.cell_len(prefix_len);
         let has_room = ARRAYS.end(count + 1) + len <= field(self.page, CELLS_START);
-        let prefix = Parts { prefix: branch.prefix, suffix: &[], run: None };
-        if count == 1 || !has_room || separator.common_len(prefix) < prefix_len {
+        if count == 1 || !has_room || !separator.starts_with(branch.prefix) {
             let copy = self.page.to_vec();
             let mut entries = Branch::new(&copy)?.entries()?;
             entries.insert(i, Entry { separator, child });

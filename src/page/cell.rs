@@ -3,14 +3,13 @@
 
 use std::cmp::Ordering;
 
-use super::{HEADER_BYTES, RUN_BYTES, Run, read_u16};
+use super::{HEADER_BYTES, RUN_BYTES, Run, heads::HEAD_BYTES, read_u16};
 use crate::{error::Result, options::PAGE_BYTES_MIN};
 
 /// How many bytes of a key that lies in a run are kept in its cell.
-pub const RUN_KEY_START_BYTES: usize = PREFIX_MAX + 4;
-/// The longest prefix that a page makes use of; of a key in a run the four bytes behind it, its head, are
-/// always known.
-pub const PREFIX_MAX: usize = 256;
+pub const RUN_KEY_START_BYTES: usize = 64;
+/// The longest common prefix of a page that holds such a key.
+pub const RUN_KEY_PREFIX_MAX: usize = RUN_KEY_START_BYTES - HEAD_BYTES;
 /// The most bytes that the lengths of a leaf's cell take: a byte and, for each long part, two more.
 const LENGTHS_BYTES_MAX: usize = 6;
 /// What the arrays of a leaf or branch may take at most, in spare elements: see
@@ -118,6 +117,16 @@ pub enum NewValue<'a> {
     Run(Run),
 }
 
+impl CellValue<'_> {
+    /// The bytes of the value in its cell, without its length.
+    pub fn len(self) -> usize {
+        match self {
+            CellValue::Inline(bytes) => bytes.len(),
+            CellValue::Run(_) => RUN_BYTES,
+        }
+    }
+}
+
 impl NewValue<'_> {
     /// How the value's length is coded.
     fn code(self) -> u8 {
@@ -156,6 +165,13 @@ impl<'p> PartKey<'p> {
                 PartKey { start, run: Some(run) }
             }
         }
+    }
+
+    /// What of the key a page's common prefix may cover: enough of what the cell has must be left for
+    /// the head.
+    pub fn sharable(self) -> &'p [u8] {
+        let len = self.start.len();
+        &self.start[..if self.run.is_some() { len.min(RUN_KEY_PREFIX_MAX) } else { len }]
     }
 
     /// Whether this is `key`; the run is asked only if length and start agree.
@@ -234,6 +250,13 @@ impl Writer<'_> {
         self.at += bytes.len();
     }
 
+    fn put_value(&mut self, value: NewValue<'_>) {
+        match value {
+            NewValue::Inline(bytes) => self.put(bytes),
+            NewValue::Run(run) => self.put(&run.to_bytes()),
+        }
+    }
+
     fn put_extra(&mut self, code: u8, len: usize) {
         if code == LONG {
             self.put(&(len as u16).to_le_bytes());
@@ -307,10 +330,18 @@ impl<'p> Cell<'p> {
             writer.put(&run.to_bytes());
         }
         writer.put(key.start);
-        match value {
-            NewValue::Inline(bytes) => writer.put(bytes),
-            NewValue::Run(run) => writer.put(&run.to_bytes()),
-        }
+        writer.put_value(value);
+    }
+
+    /// Writes `value` over the value of `cell`, of `old_len` bytes, where
+    /// [`can_overwrite`](Self::can_overwrite) allowed it. The key stays; the cell may end earlier.
+    pub fn overwrite(cell: &mut [u8], old_len: usize, value: NewValue<'_>) {
+        let start = cell.len() - old_len;
+        let lengths = 2 + extra_bytes(cell[0]);
+        cell[1] = value.code();
+        let mut lengths = Writer { cell, at: lengths };
+        lengths.put_extra(value.code(), value.len());
+        Writer { cell, at: start }.put_value(value);
     }
 
     /// Whether `value` can be written over this cell's value, which stands at the cell's end: its

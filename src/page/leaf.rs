@@ -193,7 +193,7 @@ impl<'p> Leaf<'p> {
         if len == 0 {
             return Ok(&[]);
         }
-        let prefix = self.cell(0)?.key.start.get(..len);
+        let prefix = self.cell(0)?.key.sharable().get(..len);
         prefix.ok_or_else(|| damaged(self.page, "its first key is shorter than the prefix"))
     }
 
@@ -230,7 +230,7 @@ impl<'p> LeafMut<'p> {
         };
         let key = PartKey::new(key);
         let len = Cell::new_len(key, value);
-        self.insert_cell(i, tag, key.start, len, |cell| Cell::write(cell, key, value))
+        self.insert_cell(i, tag, key, len, |cell| Cell::write(cell, key, value))
     }
 
     /// Replaces the value of entry `i`. False, and nothing changed: it does not fit.
@@ -238,22 +238,19 @@ impl<'p> LeafMut<'p> {
         let leaf = self.as_leaf();
         let (at, old) = (leaf.offset(i)?, leaf.cell(i)?);
         let new_len = Cell::new_len(old.key, value);
+        let (old_len, value_len) = (old.len, old.value.len());
         if old.can_overwrite(value) {
-            // The key stays where it is: the new cell begins like the old one and ends earlier.
-            let mut cell = vec![0; new_len];
-            Cell::write(&mut cell, old.key, value);
-            let spare = old.len - new_len;
-            self.page[at..at + new_len].copy_from_slice(&cell);
+            let spare = old_len - new_len;
+            Cell::overwrite(&mut self.page[at..at + old_len], value_len, value);
             let garbage = (field(self.page, GARBAGE_BYTES) + spare).min(self.page.len());
             set_field(self.page, GARBAGE_BYTES, garbage);
             return Ok(true);
         }
-        if leaf.free_bytes() + old.len < new_len {
+        if leaf.free_bytes() + old_len < new_len {
             return Ok(false);
         }
         let mut cell = vec![0; new_len];
         Cell::write(&mut cell, old.key, value);
-        let old_len = old.len;
         drop_cell(self.page, at, old_len);
         if self.gap_bytes() < new_len {
             self.compact(Some(i))?;
@@ -312,15 +309,15 @@ impl<'p> LeafMut<'p> {
         let bytes = &source.page[at..at + cell.len];
         let count = self.as_leaf().count;
         let copy = |to: &mut [u8]| to.copy_from_slice(bytes);
-        self.insert_cell(count, source.tag(i), cell.key.start, cell.len, copy)
+        self.insert_cell(count, source.tag(i), cell.key, cell.len, copy)
     }
 
-    /// Inserts a cell of `len` bytes, which `write` fills, at `i`; its key begins with `start`.
+    /// Inserts a cell of `len` bytes, which `write` fills, at `i`; its key is `key`.
     fn insert_cell(
         &mut self,
         i: usize,
         tag: u8,
-        start: &[u8],
+        key: PartKey<'_>,
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<bool> {
@@ -329,7 +326,7 @@ impl<'p> LeafMut<'p> {
         if !self.make_room(len)? {
             return Ok(false);
         }
-        let prefix_len = self.shorten_prefix(start)?;
+        let prefix_len = self.shorten_prefix(key)?;
         let at = field(self.page, CELLS_START) - len;
         write(&mut self.page[at..at + len]);
         ARRAYS.open(self.page, count, i);
@@ -337,7 +334,7 @@ impl<'p> LeafMut<'p> {
         set_field(self.page, CELLS_START, at);
         self.page[ARRAYS.start(TAGS, count + 1) + i] = tag;
         self.set_offset(i, at);
-        self.set_head(i, head(&start[prefix_len..]));
+        self.set_head(i, head(&key.start[prefix_len..]));
         Ok(true)
     }
 
@@ -375,14 +372,14 @@ impl<'p> LeafMut<'p> {
         Ok(())
     }
 
-    /// Cuts the common prefix to what a key that begins with `start` shares; gives its length.
-    fn shorten_prefix(&mut self, start: &[u8]) -> Result<usize> {
+    /// Cuts the common prefix to what `key` shares; gives its length.
+    fn shorten_prefix(&mut self, key: PartKey<'_>) -> Result<usize> {
         let leaf = self.as_leaf();
         let (count, old_len) = (leaf.count, field(self.page, PREFIX_LEN));
         let len = if count == 0 {
-            start.len().min(super::cell::PREFIX_MAX)
+            key.sharable().len()
         } else {
-            common_len(leaf.prefix()?, start)
+            common_len(leaf.prefix()?, key.sharable())
         };
         if count == 0 || len < old_len {
             set_field(self.page, PREFIX_LEN, len);

@@ -529,7 +529,7 @@ impl Pages for WritePager {
 impl PagesMut for WritePager {
     fn alloc(&mut self, table: TableId, kind: Kind, level: u8) -> Result<Child> {
         let (child, frame) = self.place(1)?;
-        page::init(self.arena.bytes_mut(frame), child.page, self.version.0, table, kind, level);
+        page::init(self.arena.bytes_mut(frame), child.page, self.version, table, kind, level);
         Ok(child)
     }
 
@@ -571,8 +571,8 @@ impl PagesMut for WritePager {
     }
 
     fn free_run(&mut self, run: Run) -> Result<()> {
-        let birth = page::birth(self.pager.any_page(run.first)?);
-        self.give_up(run.first.page, run.pages(self.page_bytes()), Version(birth));
+        let birth = self.pager.run_birth(run)?;
+        self.give_up(run.first.page, run.pages(self.page_bytes()), birth);
         Ok(())
     }
 }

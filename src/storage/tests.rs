@@ -127,6 +127,12 @@ proptest! {
         agrees_with_the_model(&MemoryStorage::new(), &calls);
     }
 
+    #[cfg(feature = "simulation")]
+    #[test]
+    fn the_simulated_disk_agrees_with_the_model(calls in calls()) {
+        agrees_with_the_model(&super::sim::SimDisk::new(), &calls);
+    }
+
     #[test]
     fn files_agree_with_the_model(calls in calls()) {
         let place = tempfile::tempdir().unwrap();

@@ -100,23 +100,23 @@ impl ReadRaw for Root {
 
     #[inline]
     fn get(&self, table: usize, key: &[u8]) -> Result<Option<&[u8]>> {
-        self.catalog.tree(table).get(&*self.pager, key)
+        self.catalog.tree(table).get(self.pages()?, key)
     }
 
     fn get_many(&self, table: usize, keys: &[&[u8]]) -> Result<Vec<Option<&[u8]>>> {
-        self.catalog.tree(table).get_many(&*self.pager, keys)
+        self.catalog.tree(table).get_many(self.pages()?, keys)
     }
 
     fn first(&self, table: usize) -> Result<Option<Entry<'_>>> {
-        self.catalog.tree(table).first(&*self.pager)
+        self.catalog.tree(table).first(self.pages()?)
     }
 
     fn last(&self, table: usize) -> Result<Option<Entry<'_>>> {
-        self.catalog.tree(table).last(&*self.pager)
+        self.catalog.tree(table).last(self.pages()?)
     }
 
     fn range(&self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Self::Range<'_>> {
-        self.catalog.tree(table).range(&*self.pager, from, to)
+        self.catalog.tree(table).range(self.pages()?, from, to)
     }
 }
 
@@ -173,6 +173,10 @@ impl WriteRaw for WriteState {
         table: usize,
         sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64> {
-        WriteState::merge(self, table, sorted)
+        if self.tree(table).root.is_none() {
+            return self.build(table, sorted);
+        }
+        let changes = sorted.map(|entry| entry.map(|(key, value)| (key, Some(value))));
+        WriteState::merge(self, table, changes)
     }
 }

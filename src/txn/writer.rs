@@ -346,8 +346,8 @@ impl Writer {
         let version = self.state.version;
         self.state.pages.pin(version, generation, &lease);
         let catalog = self.state.catalog.clone();
-        let pager = Arc::clone(self.state.pages.pager());
-        Arc::new(Root { version, generation, catalog, pager, pin })
+        let (pager, pin) = (Some(Arc::clone(self.state.pages.pager())), Some(pin));
+        Arc::new(Root { version, generation, catalog, pager, _pin: pin })
     }
 
     /// Publishes the newest state once more, behind the groups that wait: frames and pages given up

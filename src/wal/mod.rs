@@ -101,7 +101,7 @@ impl Log {
         let number = tail::free_number(&inherited);
         let segment = Segment::create(&*storage, number, segment_bytes)?;
         let life = segment::random_life();
-        let header = SegmentHeader { store_id, life, first: next, segment_bytes, chain };
+        let header = SegmentHeader { store_id, life, first: next, segment_bytes, chain, before: 0 };
         segment.file.write_at(&header.encode(), 0)?;
         segment.file.sync()?;
         storage.sync_dir()?;
@@ -162,6 +162,9 @@ impl Log {
     /// Goes on in a fresh segment, whose first record will be `first`. An error leaves the log in
     /// the old one.
     fn rotate(&mut self, first: Version) -> Result<()> {
+        if self.is_poisoned() {
+            return Err(Error::Poisoned);
+        }
         let segment = match self.syncer.take_spare() {
             Some(segment) => segment,
             None => self.syncer.make()?,
@@ -187,7 +190,14 @@ impl Log {
         // The header continues the end, and is durable before the end is written: so a segment that
         // an end names is always there. What the end will be is settled by sealing first.
         let (end, chain) = self.syncer.with(|tail| tail.seal_for(end, &mut self.scratch))?;
-        let header = SegmentHeader { store_id, life, first, segment_bytes, chain };
+        let header = SegmentHeader {
+            store_id,
+            life,
+            first,
+            segment_bytes,
+            chain,
+            before: self.position().life,
+        };
         segment.file.write_at(&header.encode(), 0)?;
         self.syncer.sync_file(&*segment.file)?;
         let ended = self.syncer.with(|tail| tail.append(end, &mut self.scratch))?;

@@ -2,8 +2,8 @@
 //! Owns: [`replay`]. Writes nothing, so a reader that may not write can use it too.
 //!
 //! The log ends where no valid record continues the chain. That is damage, not the end, if
-//! - the meta page, or any record that this store's log wrote further on, knows the missing
-//!   version as synced (an honest power cut leaves synced records whole), or
+//! - the meta page, or any record that this log wrote further on, knows the missing version as
+//!   synced (an honest power cut leaves synced records whole), or
 //! - one flipped bit is all that is wrong with what stands there, or
 //! - the segment says that another follows, and that one is not there.
 //!
@@ -231,9 +231,10 @@ impl<'s> Walk<'s> {
         self.window = segment.open(self.storage)?;
         self.segment = segment;
         let header = self.segment.header;
-        if header.first != self.next || header.chain != end.checksum {
+        let before = self.end.position.life;
+        if header.first != self.next || header.chain != end.checksum || header.before != before {
             return Err(self.corrupt(format!(
-                "it begins with version {} where {} is due, or continues another chain",
+                "it begins with version {} where {} is due, or follows another segment",
                 header.first.0, self.next.0
             )));
         }
@@ -262,27 +263,41 @@ impl<'s> Walk<'s> {
         let life = self.segment.header.life;
         let later = Later::find(&mut self.window, life, from, self.next)?;
         torn |= later.any;
-        let mut witness =
-            later.witness.map(|(offset, synced)| (self.segment.name.clone(), offset, synced));
-        for segment in &self.segments {
-            // A segment that follows begins with a later version, or with this one if what is
-            // missing is the end of the segment before.
-            if witness.is_none() && segment.header.first >= self.next {
-                let mut window = segment.open_remains(self.storage)?;
-                let later = Later::find(&mut window, segment.header.life, FIRST_RECORD, self.next)?;
-                witness =
-                    later.witness.map(|(offset, synced)| (segment.name.clone(), offset, synced));
-            }
-        }
-        if let Some((name, offset, synced)) = witness {
+        if let Some((offset, synced)) = later.witness {
             return Err(self.corrupt(format!(
-                "version {due} is missing, but the record at offset {offset} of {name} knows \
-                 version {} as synced",
+                "version {due} is missing, but the record at offset {offset} knows version {} as \
+                 synced",
                 synced.0
+            )));
+        }
+        if let Some((name, offset)) = self.find_following(life)? {
+            return Err(self.corrupt(format!(
+                "version {due} or the end is missing, but the record at offset {offset} of \
+                 {name} was written after all of it had been synced"
             )));
         }
         self.end.torn = torn;
         Ok(self.end)
+    }
+
+    /// A record in any segment that followed `life` in this log: the first of them was written
+    /// after this segment had been synced to its end.
+    fn find_following(&mut self, life: u64) -> Result<Option<(String, u64)>> {
+        let mut lives = vec![life];
+        while let Some(before) = lives.pop() {
+            // Taken out, so that no segment is read twice. More than one may follow: a rotation
+            // that failed leaves a header behind, but no records.
+            for segment in self.segments.extract_if(.., |s| s.header.before == before) {
+                let mut window = segment.open_remains(self.storage)?;
+                let life = segment.header.life;
+                let later = Later::find(&mut window, life, FIRST_RECORD, Version(0))?;
+                if let Some((offset, _)) = later.witness {
+                    return Ok(Some((segment.name, offset)));
+                }
+                lives.push(life);
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the next record stands at `offset` but for one flipped bit.

@@ -31,7 +31,9 @@ const SEGMENT_BYTES: Range<usize> = 40..48;
 /// The chain value that the segment continues.
 const CHAIN: Range<usize> = 48..52;
 /// Zeros.
-const SPARE: Range<usize> = 52..64;
+const SPARE: Range<usize> = 52..56;
+/// The life of the segment before, 0 if the log begins here.
+const BEFORE: Range<usize> = 56..64;
 const HEADER_BYTES: usize = 64;
 
 const MAGIC_BYTES: [u8; 8] = *b"rectolog";
@@ -47,7 +49,8 @@ pub const SEGMENT_BYTES_MIN: u64 = 4096;
 /// The largest segment.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
-const _: () = assert!(SPARE.end == HEADER_BYTES && HEADER_BYTES as u64 <= SECTOR_BYTES);
+const _: () = assert!(SPARE.end == BEFORE.start && BEFORE.end == HEADER_BYTES);
+const _: () = assert!(HEADER_BYTES as u64 <= SECTOR_BYTES);
 
 /// How much is zeroed or read ahead at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -65,6 +68,8 @@ pub struct SegmentHeader {
     pub segment_bytes: u64,
     /// The chain value that the first record continues.
     pub chain: u32,
+    /// The life of the segment before, whose end names this one; 0 if the log begins here.
+    pub before: u64,
 }
 
 impl SegmentHeader {
@@ -78,6 +83,7 @@ impl SegmentHeader {
         bytes[FIRST].copy_from_slice(&self.first.0.to_le_bytes());
         bytes[SEGMENT_BYTES].copy_from_slice(&self.segment_bytes.to_le_bytes());
         bytes[CHAIN].copy_from_slice(&self.chain.to_le_bytes());
+        bytes[BEFORE].copy_from_slice(&self.before.to_le_bytes());
         let checksum = checksum_of(&bytes[..HEADER_BYTES]);
         bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -94,6 +100,7 @@ impl SegmentHeader {
             first: Version(long(FIRST)),
             segment_bytes: long(SEGMENT_BYTES),
             chain: long(CHAIN) as u32,
+            before: long(BEFORE),
         })
     }
 

@@ -44,8 +44,10 @@ impl Segment {
 
 /// The number in a segment's name that none of `names` has reached.
 pub fn free_number(names: &[String]) -> u64 {
-    let numbers = names.iter().filter_map(|name| name.strip_prefix(LOG_PREFIX)?.parse().ok());
-    numbers.max().map_or(0, |number: u64| number.saturating_add(1))
+    // Numbers beyond 32 bits are not ours.
+    let number = |name: &String| name.strip_prefix(LOG_PREFIX)?.parse::<u32>().ok();
+    let greatest = names.iter().filter_map(number).max();
+    greatest.map_or(0, |number| u64::from(number) + 1)
 }
 
 /// The most bytes of a record's body: it shares a segment with the header's sector and the one

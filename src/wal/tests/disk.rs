@@ -62,8 +62,16 @@ struct State {
     events: Vec<Event>,
     /// The fault, and how many operations of its kind still succeed.
     fault: Option<(usize, Fault)>,
+    /// The fault of the operation right after that.
+    second_fault: Option<Fault>,
     longest_read: usize,
+    /// Files removed since the directory was synced: a power cut may bring them back.
+    removed: BTreeMap<String, Content>,
+    /// What happens while the next sync is under way.
+    during_sync: Option<Hook>,
 }
+
+type Hook = Box<dyn FnOnce() + Send>;
 
 #[derive(Clone, Default)]
 pub struct Disk {
@@ -124,9 +132,19 @@ impl Disk {
         self.with(|state| state.fault = Some((count, fault)));
     }
 
+    /// Lets `fault` strike the operation after the one that the first fault strikes.
+    pub fn then_fail(&self, fault: Fault) {
+        self.with(|state| state.second_fault = Some(fault));
+    }
+
     /// Whether the fault is still to come; it is withdrawn.
     pub fn withdraw_fault(&self) -> bool {
         self.with(|state| state.fault.take().is_some())
+    }
+
+    /// Runs `hook` while the next sync is under way.
+    pub fn during_sync(&self, hook: impl FnOnce() + Send + 'static) {
+        self.with(|state| state.during_sync = Some(Box::new(hook)));
     }
 
     /// What a power cut could leave: of each sector any state since the last sync, or garbage if it
@@ -137,7 +155,7 @@ impl Disk {
         let garbage = dice.one_in(3);
         let mut files = BTreeMap::new();
         self.with(|state| {
-            for (name, file) in &state.files {
+            for (name, file) in state.removed.iter().chain(&state.files) {
                 if file.entry_durable || dice.below(100) < luck {
                     files.insert(name.clone(), file.cut(dice, luck, garbage));
                 }
@@ -155,13 +173,15 @@ impl Content {
         }
         for sector in 0..bytes.len().div_ceil(SECTOR) {
             let range = sector * SECTOR..bytes.len().min((sector + 1) * SECTOR);
-            let touches = |(at, new): &&(usize, Vec<u8>)| *at < range.end && at + new.len() > range.start;
+            let touches =
+                |(at, new): &&(usize, Vec<u8>)| *at < range.end && at + new.len() > range.start;
             let writes: Vec<_> = self.pending.iter().filter(touches).collect();
             if writes.is_empty() {
                 continue;
             }
             let all = dice.below(100) < luck;
-            let count = if all { writes.len() } else { dice.below(writes.len() as u64 + 1) as usize };
+            let count =
+                if all { writes.len() } else { dice.below(writes.len() as u64 + 1) as usize };
             for (at, new) in &writes[..count] {
                 let (from, to) = (range.start.max(*at), range.end.min(at + new.len()));
                 bytes[from..to].copy_from_slice(&new[from - at..to - at]);
@@ -198,8 +218,11 @@ impl Storage for Disk {
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        let gone = self.with(|state| state.files.remove(name));
-        gone.map(|_| ()).ok_or_else(|| missing("remove", name))
+        self.with(|state| {
+            let gone = state.files.remove(name).ok_or_else(|| missing("remove", name))?;
+            state.removed.insert(name.to_owned(), gone);
+            Ok(())
+        })
     }
 
     fn list(&self) -> Result<Vec<String>> {
@@ -209,6 +232,7 @@ impl Storage for Disk {
     fn sync_dir(&self) -> Result<()> {
         self.with(|state| {
             state.events.push(Event::SyncDir);
+            state.removed.clear();
             state.files.values_mut().for_each(|file| file.entry_durable = true);
         });
         Ok(())
@@ -232,7 +256,9 @@ impl File {
                 *count -= 1;
                 return None;
             }
-            state.fault.take().map(|(_, fault)| fault)
+            let struck = state.fault.take().map(|(_, fault)| fault);
+            state.fault = state.second_fault.take().map(|fault| (0, fault));
+            struck
         })
     }
 }
@@ -288,9 +314,16 @@ impl StorageFile for File {
         if self.strikes(true).is_some() {
             return Err(Error::io("sync", &self.name, io::Error::other("injected")));
         }
+        let (count, len) = self.with(|file| (file.pending.len(), file.current.len()))?;
+        if let Some(hook) = self.disk.with(|state| state.during_sync.take()) {
+            hook();
+        }
+        // Only what was written before the sync began is durable for certain.
         self.with(|file| {
-            file.durable.clone_from(&file.current);
-            file.pending.clear();
+            file.durable.resize(len, 0);
+            for (at, bytes) in file.pending.drain(..count) {
+                file.durable[at..at + bytes.len()].copy_from_slice(&bytes);
+            }
         })?;
         let file = self.name.clone();
         self.disk.with(|state| state.events.push(Event::Sync { file }));
