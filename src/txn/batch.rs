@@ -12,9 +12,6 @@ use crate::{
 };
 use std::{borrow::Cow, fmt, ops::Bound};
 
-/// Inserts in a row from which on they go leaf by leaf, and not each with its own descent.
-const MERGE_MIN: usize = 4;
-
 /// Inserts and removals that are applied together, in one version, by [`Store::submit`] and its
 /// relatives. It borrows nothing, and can be built and sent on any thread.
 ///
@@ -224,33 +221,16 @@ impl Batch {
         Ok(())
     }
 
-    /// Applies single writes to one table. They are to different keys but for those that a later one
-    /// overrides, so removals can come first and leave one merge.
+    /// Applies sorted single writes to one table.
     fn apply_sorted<W: WriteRaw>(&self, to: &mut W, table: usize, ops: &[BatchOp]) -> Result<()> {
         let bytes = self.bytes.as_slice();
-        let last_of_key = |at: usize| {
-            let (op, next) = (&ops[at], ops.get(at + 1));
-            next.is_none_or(|next| op.head != next.head || op.key(bytes) != next.key(bytes))
-        };
-        let counting = (0..ops.len()).filter(|&at| last_of_key(at)).map(|at| &ops[at]);
-        let mut inserts = 0;
-        for op in counting.clone() {
-            match op.what {
-                What::Remove => drop(to.remove(table, op.key(bytes))?),
-                _ => inserts += 1,
-            }
+        if let [op] = ops {
+            return match op.change(bytes) {
+                (key, Some(value)) => to.insert(table, key, value).map(drop),
+                (key, None) => to.remove(table, key).map(drop),
+            };
         }
-        let entries = counting
-            .filter(|op| op.what == What::Insert)
-            .map(|op| (op.key(bytes), op.value(bytes)));
-        if inserts >= MERGE_MIN {
-            to.merge(table, entries.map(Ok))?;
-            return Ok(());
-        }
-        for (key, value) in entries {
-            to.insert(table, key, value)?;
-        }
-        Ok(())
+        to.merge(table, ops.iter().map(|op| Ok(op.change(bytes)))).map(drop)
     }
 }
 
@@ -269,6 +249,12 @@ impl BatchTable {
 impl BatchOp {
     fn is_single(&self) -> bool {
         matches!(self.what, What::Insert | What::Remove)
+    }
+
+    /// The key of a single write, and the value that it inserts.
+    fn change<'b>(&self, bytes: &'b [u8]) -> (&'b [u8], Option<&'b [u8]>) {
+        let value = (self.what == What::Insert).then(|| self.value(bytes));
+        (self.key(bytes), value)
     }
 
     fn key<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {

@@ -81,11 +81,12 @@ pub trait WriteRaw: ReadRaw {
     fn remove(&mut self, table: usize, key: &[u8]) -> Result<bool>;
     /// Removes the entries between two bounds; how many there were.
     fn remove_range(&mut self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<u64>;
-    /// Inserts or replaces strictly ascending entries; how many keys were new.
+    /// Applies changes in key order: a value inserts or replaces, none removes; of several changes of
+    /// one key the last counts. How many keys were new.
     fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         table: usize,
-        sorted: impl Iterator<Item = Result<(K, V)>>,
+        sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64>;
 }
 
@@ -170,7 +171,7 @@ impl WriteRaw for WriteState {
     fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         table: usize,
-        sorted: impl Iterator<Item = Result<(K, V)>>,
+        sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64> {
         if self.tree(table).root.is_none() {
             return self.build(table, sorted);
