@@ -1,4 +1,6 @@
 //! recto
 mod debian;
 mod shipped;
+mod figures;
+mod plot;
 fn main() {}
