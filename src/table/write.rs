@@ -171,7 +171,8 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
         let key = K::lend(&key, &mut scratch);
         let old = self.source.get(self.index, key)?;
         let was_there = old.is_some();
-        match change(old.map(V::decode).transpose()?) {
+        let new = change(old.map(V::decode).transpose()?);
+        match new {
             Some(new) => {
                 let mut scratch = Scratch::new();
                 let value = V::lend_owned(&new, &mut scratch)?;

@@ -4,7 +4,7 @@
 
 use super::{
     catalog::{Catalog, TableTypes},
-    snapshot::Root,
+    snapshot::View,
     write::WriteState,
 };
 use crate::{
@@ -90,7 +90,7 @@ pub trait WriteRaw: ReadRaw {
     ) -> Result<u64>;
 }
 
-impl ReadRaw for Root {
+impl ReadRaw for View {
     type Range<'r> = Range<'r, Pager>;
 
     #[inline]
@@ -173,10 +173,6 @@ impl WriteRaw for WriteState {
         table: usize,
         sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64> {
-        if self.tree(table).root.is_none() {
-            return self.build(table, sorted);
-        }
-        let changes = sorted.map(|entry| entry.map(|(key, value)| (key, Some(value))));
-        WriteState::merge(self, table, changes)
+        WriteState::merge(self, table, sorted)
     }
 }
