@@ -63,11 +63,7 @@ pub struct TableRef<'s, K, V, S = View> {
 impl<'s, K: Key, V: Value, S: ReadRaw> TableRef<'s, K, V, S> {
     #[inline]
     pub(crate) fn new(source: &'s S, index: Option<usize>) -> TableRef<'s, K, V, S> {
-        TableRef {
-            source,
-            index,
-            types: PhantomData,
-        }
+        TableRef { source, index, types: PhantomData }
     }
 
     /// The number of entries. Cost: none, it is kept.
@@ -176,10 +172,7 @@ impl<'s, K: Key, V: Value, S: ReadRaw> TableRef<'s, K, V, S> {
 
     fn raw_range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Range<'s, K, V, S>> {
         let raw = self.index.map(|index| self.source.range(index, from, to));
-        Ok(Range {
-            raw: raw.transpose()?,
-            types: PhantomData,
-        })
+        Ok(Range { raw: raw.transpose()?, types: PhantomData })
     }
 }
 

@@ -88,6 +88,12 @@ pub trait WriteRaw: ReadRaw {
         table: usize,
         sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64>;
+    /// Inserts or replaces strictly ascending entries, however many; how many keys were new.
+    fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: usize,
+        sorted: impl Iterator<Item = Result<(K, V)>>,
+    ) -> Result<u64>;
 }
 
 impl ReadRaw for View {
@@ -174,5 +180,17 @@ impl WriteRaw for WriteState {
         sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64> {
         WriteState::merge(self, table, sorted)
+    }
+
+    fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: usize,
+        sorted: impl Iterator<Item = Result<(K, V)>>,
+    ) -> Result<u64> {
+        if self.tree(table).root.is_none() {
+            return self.build(table, sorted);
+        }
+        let changes = sorted.map(|entry| entry.map(|(key, value)| (key, Some(value))));
+        WriteState::merge(self, table, changes)
     }
 }
