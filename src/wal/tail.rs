@@ -151,17 +151,20 @@ impl Tail {
     /// of it reached the disk: its group is told that it failed.
     fn give_up(&mut self, offset: u64, error: &Error) {
         self.place.sealed = true;
-        // A write that ran out of space has not written the whole record: nothing can be found.
-        if matches!(
-            error,
-            Error::Full {
-                what: Resource::Disk
-            }
-        ) {
-            return;
-        }
         // No record that was synced shares the sector: this one was to go there.
         let wiped = self.place.file.write_at(&[0; HEADER_BYTES], offset);
+        // Where space ran out for both writes, nothing whole was written that could be found.
+        let full = |e: &Error| {
+            matches!(
+                e,
+                Error::Full {
+                    what: Resource::Disk
+                }
+            )
+        };
+        if wiped.as_ref().is_err_and(full) && full(error) {
+            return;
+        }
         if wiped.and_then(|()| self.place.file.sync()).is_err() {
             self.poisoned = true;
         }
