@@ -1,5 +1,11 @@
 //! Options and every limit, with units in the names.
 
+use crate::{
+    error::{Error, Result},
+    sync::Arc,
+};
+use std::{fmt, time::Duration};
+
 /// The page file's name in the store's directory.
 pub const PAGE_FILE: &str = "pages";
 /// The start of the name of every log segment.
@@ -20,3 +26,243 @@ pub const KEY_BYTES_MAX: usize = 64 * 1024;
 pub const VALUE_BYTES_MAX: usize = 1 << 30;
 /// The longest name of a table.
 pub const TABLE_NAME_BYTES_MAX: usize = 255;
+/// The greatest number of tables.
+pub const TABLES_MAX: usize = 65_536;
+/// The longest batch, encoded.
+pub const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// The smallest log segment.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = 16 * 1024;
+/// The smallest room for dirty pages.
+pub const DIRTY_BYTES_MIN: u64 = 256 * 1024;
+
+/// When a commit is answered, and what may be lost of it.
+///
+/// | level | answered | lost in a power cut |
+/// |---|---|---|
+/// | `Sync` | after the sync of its group | nothing |
+/// | `Interval(d)` | when visible | the last `d`, a suffix |
+/// | `EveryCommits(n)` | when visible | the last `n` commits, a suffix |
+/// | `None` | when visible | everything since the last sync or checkpoint, a suffix |
+///
+/// A kill of the process alone loses nothing that was answered, at any level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Answered when it is on the device. Nothing unsynced is ever visible behind such a commit.
+    #[default]
+    Sync,
+    /// Answered when visible; synced within this time.
+    Interval(Duration),
+    /// Answered when visible; synced at the latest when this many commits wait for it.
+    EveryCommits(u32),
+    /// Answered when visible; synced by the next commit that asks for it, or by a checkpoint.
+    None,
+}
+
+/// Tells the time that time-outs and ages are measured with, as the time since any fixed point.
+pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// How a store is opened. Every field has a default that suits a service of moderate size.
+///
+/// ```
+/// use recto::{Durability, Options};
+/// # fn main() -> recto::Result<()> {
+/// let dir = tempfile::tempdir().unwrap();
+/// let store = Options::new()
+///     .durability(Durability::EveryCommits(100))
+///     .queue_capacity(1000)
+///     .open(dir.path())?;
+/// # store.close() }
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) create: bool,
+    pub(crate) page_bytes: Option<usize>,
+    pub(crate) dirty_bytes: u64,
+    pub(crate) cache_bytes: u64,
+    pub(crate) log_segment_bytes: u64,
+    pub(crate) queue_capacity: usize,
+    pub(crate) durability: Durability,
+    pub(crate) commit_delay: Duration,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) memory_map: bool,
+    pub(crate) read_only: bool,
+    pub(crate) memory_if_locked: bool,
+    pub(crate) clock: Option<Clock>,
+}
+
+/// The page size of a store that is created without a word about it.
+pub const PAGE_BYTES_DEFAULT: usize = 4096;
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            create: true,
+            page_bytes: None,
+            dirty_bytes: 64 << 20,
+            cache_bytes: 64 << 20,
+            log_segment_bytes: 16 << 20,
+            queue_capacity: 1024,
+            durability: Durability::Sync,
+            commit_delay: Duration::ZERO,
+            lock_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(30),
+            memory_map: true,
+            read_only: false,
+            memory_if_locked: false,
+            clock: None,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults, each given with its setter.
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// Whether a store that is not there is created. Default: true.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Options {
+        self.create = create;
+        self
+    }
+
+    /// The size of every page, a power of two from 4 to 32 KiB, fixed at creation. Default: 4 KiB;
+    /// opening a store of another size by name is an error, leaving it out is not.
+    #[must_use]
+    pub fn page_bytes(mut self, page_bytes: usize) -> Options {
+        self.page_bytes = Some(page_bytes);
+        self
+    }
+
+    /// The room for pages changed since the last checkpoint. At half of it a checkpoint starts, at
+    /// the whole of it commits wait; a larger transaction writes its pages early and commits by a
+    /// checkpoint. Default: 64 MiB.
+    #[must_use]
+    pub fn dirty_bytes(mut self, dirty_bytes: u64) -> Options {
+        self.dirty_bytes = dirty_bytes;
+        self
+    }
+
+    /// The room for clean pages where the page file is not mapped. Default: 64 MiB.
+    #[must_use]
+    pub fn cache_bytes(mut self, cache_bytes: u64) -> Options {
+        self.cache_bytes = cache_bytes;
+        self
+    }
+
+    /// The size of a segment of the write-ahead log. A transaction whose record would fill half of
+    /// it commits by a checkpoint. Default: 16 MiB.
+    #[must_use]
+    pub fn log_segment_bytes(mut self, log_segment_bytes: u64) -> Options {
+        self.log_segment_bytes = log_segment_bytes;
+        self
+    }
+
+    /// How many requests may wait for the writer; more block, or are given back. Default: 1,024.
+    #[must_use]
+    pub fn queue_capacity(mut self, queue_capacity: usize) -> Options {
+        self.queue_capacity = queue_capacity;
+        self
+    }
+
+    /// When commits are answered, unless a commit says otherwise. Default: [`Durability::Sync`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Options {
+        self.durability = durability;
+        self
+    }
+
+    /// How long the writer waits for more requests before it closes a group that is to be synced.
+    /// Default: zero; while a group syncs the next one gathers anyway.
+    #[must_use]
+    pub fn commit_delay(mut self, commit_delay: Duration) -> Options {
+        self.commit_delay = commit_delay;
+        self
+    }
+
+    /// How long opening waits for another owner to let go. Default: 5 s.
+    #[must_use]
+    pub fn lock_timeout(mut self, lock_timeout: Duration) -> Options {
+        self.lock_timeout = lock_timeout;
+        self
+    }
+
+    /// How long [`Store::close`](crate::Store::close) waits for the writer to finish. Default: 30 s.
+    #[must_use]
+    pub fn close_timeout(mut self, close_timeout: Duration) -> Options {
+        self.close_timeout = close_timeout;
+        self
+    }
+
+    /// Whether the page file is read through a memory map. Default: true, on 64-bit Unix.
+    #[must_use]
+    pub fn memory_map(mut self, memory_map: bool) -> Options {
+        self.memory_map = memory_map;
+        self
+    }
+
+    /// Opens under a shared lock, without a writer: the last checkpoint and a private replay of the
+    /// log. Nothing in the directory is changed. Default: false.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Options {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Opens an empty store in memory if another owner holds the directory until
+    /// [`lock_timeout`](Self::lock_timeout). Default: false.
+    #[must_use]
+    pub fn memory_if_locked(mut self, memory_if_locked: bool) -> Options {
+        self.memory_if_locked = memory_if_locked;
+        self
+    }
+
+    /// Tells the time in place of the system's monotonic clock, for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Options {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Refuses values that cannot be, before anything is touched.
+    pub(crate) fn validate(&self) -> Result<()> {
+        if let Some(bytes) = self.page_bytes
+            && !(bytes.is_power_of_two() && (PAGE_BYTES_MIN..=PAGE_BYTES_MAX).contains(&bytes))
+        {
+            return Err(Error::invalid(format!(
+                "a page of {bytes} bytes is not a power of two from {PAGE_BYTES_MIN} to \
+                 {PAGE_BYTES_MAX} bytes"
+            )));
+        }
+        at_least("dirty_bytes", self.dirty_bytes, DIRTY_BYTES_MIN)?;
+        at_least("log_segment_bytes", self.log_segment_bytes, LOG_SEGMENT_BYTES_MIN)?;
+        at_least("queue_capacity", self.queue_capacity as u64, 1)?;
+        if self.log_segment_bytes > u64::from(u32::MAX) {
+            return Err(Error::invalid("log_segment_bytes exceeds 4294967295 bytes"));
+        }
+        Ok(())
+    }
+}
+
+fn at_least(name: &str, value: u64, min: u64) -> Result<()> {
+    if value >= min {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{name} of {value} is below the least possible, {min}")))
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("page_bytes", &self.page_bytes)
+            .field("dirty_bytes", &self.dirty_bytes)
+            .field("log_segment_bytes", &self.log_segment_bytes)
+            .field("queue_capacity", &self.queue_capacity)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}

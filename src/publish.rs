@@ -1,4 +1,25 @@
 //! The published pointer: publish, pin, and what a pin leaves behind. Knows no page.
+//! Owns: [`Published`] (what readers load), [`Pin`] (the last thing that a snapshot's root drops),
+//! [`Lease`] (the flag it leaves) and [`Bell`] (how the writer hears of it).
+//! Keeps I4 and I5: pinning takes no lock; a pin is the `Arc`, and dropping the last one sets a flag.
+//! Absent on purpose: any poll of a reference count. Its load is relaxed, so it orders nothing.
+//!
+//! # Orderings
+//! - `publish` stores the pointer, then the word (Release); a reader loads the word (Acquire), then
+//!   the pointer. So whoever has seen a word finds the pointer at least as new.
+//! - `Pin::drop` sets its lease's flag (Release); `Lease::is_released` reads it (Acquire). The last
+//!   drop of an `Arc` comes after every access through any of its clones, so all of a snapshot's page
+//!   reads are ordered before the reuse that the flag permits.
+//! - Only then does it ring the bell. One word carries both "something was released" and "the writer
+//!   waits", changed by read-modify-write on both sides, so neither can miss the other.
+
+use crate::sync::{
+    Arc, Guard, Pointer,
+    atomic::{
+        AtomicBool, AtomicU8, AtomicU64,
+        Ordering::{AcqRel, Acquire, Release},
+    },
+};
 
 /// The count of commits; every request that answers Ok takes one, gapless.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -7,3 +28,174 @@ pub struct Version(pub u64);
 /// The count of publications; reserved in order by the writer when it starts to apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
+
+/// What readers see: one pointer, replaced whole, and a word that tells when to look again.
+pub struct Published<T> {
+    pointer: Pointer<T>,
+    word: AtomicU64,
+}
+
+impl<T> Published<T> {
+    /// Publishes the first value, under the word `word`.
+    pub fn new(first: Arc<T>, word: u64) -> Published<T> {
+        let (pointer, word) = (Pointer::new(first), AtomicU64::new(word));
+        Published { pointer, word }
+    }
+
+    /// Replaces the published value. Values are published by one thread at a time, in their order;
+    /// an answer that promises visibility is given after this returns.
+    pub fn publish(&self, next: Arc<T>, word: u64) {
+        self.pointer.store(next);
+        // Release, after the pointer: pairs with the Acquire in `word`; a reader that has seen the new
+        // word finds the new pointer, or a newer one.
+        self.word.store(word, Release);
+    }
+
+    /// An owned pin of the published value: it lives until dropped.
+    pub fn pin(&self) -> Arc<T> {
+        self.pointer.load_full()
+    }
+
+    /// A short pin of the published value, for one call; cheaper than [`pin`](Self::pin).
+    #[inline]
+    pub fn guard(&self) -> Guard<T> {
+        self.pointer.guard()
+    }
+
+    /// The word of a published value no newer than what [`pin`](Self::pin) answers next. A reader keeps
+    /// it beside its pin, and pins again when it differs: load the word first, then pin.
+    #[inline]
+    pub fn word(&self) -> u64 {
+        // Acquire: pairs with the Release in `publish`.
+        self.word.load(Acquire)
+    }
+}
+
+/// The flag that a [`Pin`] leaves behind for whoever reclaims.
+pub struct Lease {
+    released: AtomicBool,
+}
+
+/// What a reclaimer asks of a lease. [`Lease`] is the only one that is right; models put wrong ones in
+/// its place to show that they would be caught.
+pub trait Leased {
+    /// Whether the pin is gone. If so, all that its holders did comes before this call.
+    fn is_released(&self) -> bool;
+}
+
+impl Leased for Lease {
+    #[inline]
+    fn is_released(&self) -> bool {
+        // Acquire: pairs with the Release in `Pin::drop`.
+        self.released.load(Acquire)
+    }
+}
+
+/// One pin. A snapshot's root owns one; the writer owns others for checkpoints. Dropping it sets the
+/// lease's flag and rings the bell, and nothing else: no lock, no unmapping, no wait.
+pub struct Pin {
+    lease: Arc<Lease>,
+    bell: Arc<Bell>,
+}
+
+impl Pin {
+    /// A pin, and the lease that tells when it has gone.
+    pub fn new(bell: &Arc<Bell>) -> (Pin, Arc<Lease>) {
+        let lease = Arc::new(Lease { released: AtomicBool::new(false) });
+        let pin = Pin { lease: Arc::clone(&lease), bell: Arc::clone(bell) };
+        (pin, lease)
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire in `Lease::is_released`; every page read through this pin is
+        // ordered before the reuse of what it held.
+        self.lease.released.store(true, Release);
+        // After the flag: a writer that is woken by the bell must find it.
+        self.bell.ring();
+    }
+}
+
+const QUIET: u8 = 0;
+const RUNG: u8 = 1;
+const AWAITED: u8 = 2;
+
+/// How the writer hears that a pin has gone. It is nudged only while it waits, so that dropping a
+/// snapshot costs no system call while the writer is busy.
+pub struct Bell {
+    state: AtomicU8,
+    nudge: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Bell {
+    /// A bell that calls `nudge` when it is rung while the writer waits. `nudge` runs wherever a
+    /// snapshot is dropped: it must not block, nor panic.
+    pub fn new(nudge: impl Fn() + Send + Sync + 'static) -> Bell {
+        Bell { state: AtomicU8::new(QUIET), nudge: Box::new(nudge) }
+    }
+
+    /// Tells the writer that there is something to reclaim. Whatever it is told of comes before.
+    pub fn ring(&self) {
+        // Release: the lease's flag comes before; pairs with the Acquires in `take` and `listen`.
+        // Acquire: a nudge is given after the writer's announcement that it waits.
+        if self.state.swap(RUNG, AcqRel) == AWAITED {
+            (self.nudge)();
+        }
+    }
+
+    /// Whether it was rung since the last call. The writer then reads the leases.
+    pub fn take(&self) -> bool {
+        self.state.swap(QUIET, AcqRel) == RUNG
+    }
+
+    /// Announces that the writer is about to wait, and may: true. False if it was rung since the last
+    /// [`take`](Self::take); then there may be something to reclaim, and no nudge will come for it.
+    pub fn listen(&self) -> bool {
+        // AcqRel on one word: either this sees the ring, or the ring sees the announcement.
+        self.state.compare_exchange(QUIET, AWAITED, AcqRel, Acquire) != Err(RUNG)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    #[test]
+    fn a_lease_is_released_by_the_last_clone_alone() {
+        let (pin, lease) = Pin::new(&Arc::new(Bell::new(|| ())));
+        let published = Published::new(Arc::new(pin), 1);
+        let (owned, guard) = (published.pin(), published.guard());
+        let other = Arc::clone(&owned);
+        published.publish(Arc::new(Pin::new(&Arc::new(Bell::new(|| ()))).0), 2);
+        assert_eq!(published.word(), 2);
+        drop(owned);
+        drop(guard);
+        assert!(!lease.is_released());
+        drop(other);
+        assert!(lease.is_released());
+    }
+
+    #[test]
+    fn a_bell_nudges_only_who_waits_and_forgets_no_ring() {
+        let nudges = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&nudges);
+        let bell = Arc::new(Bell::new(move || {
+            count.fetch_add(1, Relaxed);
+        }));
+        let drop_one = || drop(Pin::new(&bell));
+        assert!(!bell.take());
+        drop_one();
+        assert_eq!(nudges.load(Relaxed), 0);
+        assert!(!bell.listen());
+        assert!(bell.take());
+        assert!(bell.listen());
+        assert!(bell.listen());
+        drop_one();
+        drop_one();
+        assert_eq!(nudges.load(Relaxed), 1);
+        assert!(bell.take());
+        assert!(!bell.take());
+    }
+}

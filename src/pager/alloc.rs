@@ -1,1 +1,231 @@
-//! (room to be built)
+//! Free space: which page numbers may be given out at once.
+//! Owns: [`FreeSpace`], and its encoding in the page file.
+//! Absent on purpose: who still reads a page; numbers come here only after the reclaim rule let go.
+
+use crate::{
+    error::{Error, Result},
+    options::PAGE_FILE,
+    page::PageId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Single pages that are kept out of the extents: last freed, first given out, so that a page that
+/// is still warm in the CPU's cache and in the page cache is used again.
+const RECENT_MAX: usize = 4096;
+
+/// The page numbers that may be given out, as extents that never touch each other, and the end of
+/// the page file.
+#[derive(Clone, Debug, Default)]
+pub struct FreeSpace {
+    by_start: BTreeMap<u32, u32>,
+    by_pages: BTreeSet<(u32, u32)>,
+    recent: Vec<PageId>,
+    /// Pages in `by_start`.
+    extent_pages: u32,
+    /// The first page number that was never given out.
+    end: u32,
+}
+
+impl FreeSpace {
+    /// Nothing free below `end`.
+    pub fn new(end: u32) -> FreeSpace {
+        FreeSpace { end, ..FreeSpace::default() }
+    }
+
+    /// The first page number that was never given out: the page file's length in pages.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// How many pages below the end are free.
+    pub fn pages(&self) -> u32 {
+        self.extent_pages + self.recent.len() as u32
+    }
+
+    /// Takes `pages` adjoining pages, the tightest extent that holds them; `None` if there is none.
+    pub fn take(&mut self, pages: u32) -> Option<PageId> {
+        if pages == 1
+            && let Some(page) = self.recent.pop()
+        {
+            return Some(page);
+        }
+        let fit = self.by_pages.range((pages, 0)..).next().copied();
+        let (found, start) = match fit {
+            Some(fit) => fit,
+            None if pages > 1 && !self.recent.is_empty() => {
+                self.fold_recent();
+                self.by_pages.range((pages, 0)..).next().copied()?
+            }
+            None => return None,
+        };
+        self.unlink(start, found);
+        if found > pages {
+            self.link(start + pages, found - pages);
+        }
+        Some(PageId(start))
+    }
+
+    /// Takes `pages` adjoining pages at the end of the file; `None` if page numbers run out.
+    pub fn take_at_end(&mut self, pages: u32) -> Option<PageId> {
+        let start = self.end;
+        self.end = start.checked_add(pages).filter(|&end| end < u32::MAX)?;
+        Some(PageId(start))
+    }
+
+    /// Gives `pages` pages from `first` on back.
+    pub fn give(&mut self, first: PageId, pages: u32) {
+        debug_assert!(first.0 + pages <= self.end, "page {} beyond the end {}", first.0, self.end);
+        if pages == 1 && self.recent.len() < RECENT_MAX {
+            self.recent.push(first);
+        } else {
+            self.insert(first.0, pages);
+        }
+    }
+
+    /// Moves the recent pages into the extents, where neighbours grow together.
+    pub fn fold_recent(&mut self) {
+        for page in std::mem::take(&mut self.recent) {
+            self.insert(page.0, 1);
+        }
+    }
+
+    fn insert(&mut self, start: u32, pages: u32) {
+        let (mut start, mut pages) = (start, pages);
+        if let Some((&left, &left_pages)) = self.by_start.range(..start).next_back()
+            && left + left_pages == start
+        {
+            self.unlink(left, left_pages);
+            (start, pages) = (left, left_pages + pages);
+        }
+        if let Some((&right, &right_pages)) = self.by_start.range(start..).next()
+            && start + pages == right
+        {
+            self.unlink(right, right_pages);
+            pages += right_pages;
+        }
+        self.link(start, pages);
+    }
+
+    fn link(&mut self, start: u32, pages: u32) {
+        self.by_start.insert(start, pages);
+        self.by_pages.insert((pages, start));
+        self.extent_pages += pages;
+    }
+
+    fn unlink(&mut self, start: u32, pages: u32) {
+        self.by_start.remove(&start);
+        self.by_pages.remove(&(pages, start));
+        self.extent_pages -= pages;
+    }
+
+    /// The extents, ascending, as (first page, pages).
+    pub fn extents(&self) -> impl Iterator<Item = (PageId, u32)> + '_ {
+        debug_assert!(self.recent.is_empty(), "extents are whole only after `fold_recent`");
+        self.by_start.iter().map(|(&start, &pages)| (PageId(start), pages))
+    }
+
+    /// The greatest length that [`encode`](Self::encode) may reach with `more` further extents.
+    pub fn encoded_bytes_max(&self, more: usize) -> usize {
+        (self.by_start.len() + self.recent.len() + more + 2) * 10
+    }
+
+    /// Appends the extents to `out`: pairs of gap and pages, each as a LEB128 number.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut last = 0;
+        for (start, pages) in self.extents() {
+            put_number(out, start.0 - last);
+            put_number(out, pages);
+            last = start.0 + pages;
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote; every extent lies below `end`.
+    ///
+    /// # Errors
+    /// `Error::Corrupt` for anything else.
+    pub fn decode(bytes: &[u8], end: u32) -> Result<FreeSpace> {
+        let mut space = FreeSpace::new(end);
+        let (mut rest, mut last) = (bytes, 0u32);
+        while !rest.is_empty() {
+            let extent = number(&mut rest).zip(number(&mut rest));
+            let (gap, pages) = extent.ok_or_else(|| damaged("an extent is cut short"))?;
+            let start = last.checked_add(gap).filter(|&start| start >= 2 && pages > 0);
+            let stop = start.and_then(|start| start.checked_add(pages)).filter(|&s| s <= end);
+            let (Some(start), Some(stop)) = (start, stop) else {
+                return Err(damaged("an extent lies outside of the file"));
+            };
+            space.insert(start, pages);
+            last = stop;
+        }
+        Ok(space)
+    }
+}
+
+fn damaged(reason: &str) -> Error {
+    Error::corrupt(PAGE_FILE, format!("free space: {reason}"))
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: u32) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn number(rest: &mut &[u8]) -> Option<u32> {
+    let mut number = 0u64;
+    for shift in (0..35).step_by(7) {
+        let (&byte, tail) = rest.split_first()?;
+        *rest = tail;
+        number |= u64::from(byte & 0x7F) << shift;
+        if byte < 0x80 {
+            return u32::try_from(number).ok();
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_out_is_free_once_and_never_twice() {
+        let mut space = FreeSpace::new(2);
+        let mut owned = BTreeSet::new();
+        let mut runs: Vec<(PageId, u32)> = Vec::new();
+        let mut seed = 7u64;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let roll = (seed >> 33) as u32;
+            if roll % 5 < 3 || runs.is_empty() {
+                let pages = if roll % 7 == 0 { roll / 7 % 9 + 2 } else { 1 };
+                let first =
+                    space.take(pages).or_else(|| space.take_at_end(pages)).expect("room is left");
+                for page in first.0..first.0 + pages {
+                    assert!(page >= 2 && owned.insert(page), "page {page} was given out twice");
+                }
+                runs.push((first, pages));
+            } else {
+                let (first, pages) = runs.swap_remove(roll as usize / 5 % runs.len());
+                for page in first.0..first.0 + pages {
+                    owned.remove(&page);
+                }
+                space.give(first, pages);
+            }
+            assert_eq!(space.pages() as usize + owned.len() + 2, space.end() as usize);
+        }
+        space.fold_recent();
+        let mut bytes = Vec::new();
+        space.encode(&mut bytes);
+        assert!(bytes.len() <= space.encoded_bytes_max(0));
+        let again = FreeSpace::decode(&bytes, space.end()).expect("our own encoding");
+        assert!(again.extents().eq(space.extents()));
+        for cut in 0..bytes.len() {
+            // A shorter list is a list of fewer extents or damage, never a panic.
+            let _ = FreeSpace::decode(&bytes[..cut], space.end());
+        }
+        assert!(FreeSpace::decode(&bytes, space.end() / 2).is_err());
+    }
+}

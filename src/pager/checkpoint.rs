@@ -1,1 +1,127 @@
-//! (room to be built)
+//! A checkpoint's way to the disk: pages, sync, one meta page, sync, the other, sync.
+//! Owns: [`Cut`], what one checkpoint writes, and the order in which it does. Keeps I3.
+//!
+//! Until the first byte of a meta page is written, a checkpoint that fails is merely abandoned: no
+//! meta page names what it wrote. From then on a failure poisons, for a meta page that seems lost may
+//! still reach the disk later. A failed sync poisons at any point (I10).
+
+use super::{Pager, write::DirtyPage};
+use crate::{
+    error::{Error, Result},
+    page::{
+        self, Kind, PageId,
+        meta::{META_BYTES, Meta},
+        overflow,
+    },
+    publish::Version,
+    sync::Arc,
+};
+
+/// Adjoining pages are written together, up to this many bytes in one call.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// The table id of runs that belong to no tree: the catalog and the list of free space.
+pub const NO_TABLE: u32 = 0;
+
+/// Content that is written beside the trees, in a run of its own.
+pub struct Extra {
+    /// The run's first page.
+    pub first: PageId,
+    /// What it holds.
+    pub content: Vec<u8>,
+    /// The version that the run names as its birth.
+    pub birth: Version,
+}
+
+/// What one checkpoint writes. The snapshot it was taken from must be pinned as long as it lives.
+pub struct Cut {
+    /// Dirty pages, ascending.
+    pub pages: Vec<DirtyPage>,
+    /// The catalog and the list of free space.
+    pub extras: Vec<Extra>,
+    /// The new root of everything.
+    pub meta: Meta,
+}
+
+/// How a checkpoint failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Nothing names what was written: the checkpoint may be tried again.
+    Abandoned(Error),
+    /// The disk may hold anything between the old state and the new: the store is poisoned.
+    Poisoned(Error),
+}
+
+impl Failure {
+    /// The error behind it.
+    pub fn error(&self) -> &Error {
+        let (Failure::Abandoned(error) | Failure::Poisoned(error)) = self;
+        error
+    }
+}
+
+/// Writes `cut` and makes it the newest durable state. The log must be synced through the cut's
+/// version before.
+pub fn write_cut(pager: &Arc<Pager>, cut: &Cut) -> Result<(), Failure> {
+    write_pages(pager, &cut.pages).map_err(Failure::Abandoned)?;
+    for extra in &cut.extras {
+        write_extra(pager, extra).map_err(Failure::Abandoned)?;
+    }
+    pager.file.sync().map_err(Failure::Poisoned)?;
+    // The other slot first; then the same meta page over the former newest, so that one rotten bit
+    // in the newest never falls back to a state whose pages have been overwritten.
+    let other = PageId((cut.meta.sequence % 2) as u32);
+    let former = PageId(1 - other.0);
+    write_meta(pager, &cut.meta, other).map_err(Failure::Poisoned)?;
+    write_meta(pager, &cut.meta, former).map_err(Failure::Poisoned)
+}
+
+/// Writes one meta page and syncs it.
+pub fn write_meta(pager: &Pager, meta: &Meta, slot: PageId) -> Result<()> {
+    let mut bytes = vec![0; pager.page_bytes];
+    bytes[..META_BYTES].copy_from_slice(&meta.encode());
+    pager.file.write_at(&bytes, slot.offset(pager.page_bytes))?;
+    pager.file.sync()
+}
+
+/// Writes pages from their frames to their places, adjoining ones in one call, sealed in a copy: a
+/// published page's bytes are never touched, not even for a checksum (I1).
+pub fn write_pages(pager: &Pager, pages: &[DirtyPage]) -> Result<()> {
+    let mut buffer: Vec<u8> = Vec::with_capacity(WRITE_BYTES);
+    let mut next = pages.iter().peekable();
+    while let Some(first) = next.next() {
+        buffer.clear();
+        append_sealed(pager, first, &mut buffer);
+        let mut end = first.page.0 + first.pages;
+        while let Some(&&dirty) = next.peek()
+            && dirty.page.0 == end
+            && buffer.len() + dirty.pages as usize * pager.page_bytes <= WRITE_BYTES
+        {
+            append_sealed(pager, &dirty, &mut buffer);
+            end += dirty.pages;
+            next.next();
+        }
+        pager.file.write_at(&buffer, first.page.offset(pager.page_bytes))?;
+    }
+    Ok(())
+}
+
+fn append_sealed(pager: &Pager, dirty: &DirtyPage, buffer: &mut Vec<u8>) {
+    let start = buffer.len();
+    let len = dirty.pages as usize * pager.page_bytes;
+    buffer.extend_from_slice(&pager.frames.bytes(dirty.frame)[..len]);
+    let copy = &mut buffer[start..];
+    if page::kind(copy) == Some(Kind::Overflow) {
+        overflow::seal_run(copy, pager.seed);
+    } else {
+        page::seal(copy, pager.seed);
+    }
+}
+
+fn write_extra(pager: &Pager, extra: &Extra) -> Result<()> {
+    let len = (page::HEADER_BYTES + extra.content.len()).next_multiple_of(pager.page_bytes);
+    let mut bytes = vec![0; len];
+    overflow::write(&mut bytes, extra.first, extra.birth, NO_TABLE, &extra.content);
+    page::seal(&mut bytes, pager.seed);
+    pager.file.write_at(&bytes, extra.first.offset(pager.page_bytes))
+}

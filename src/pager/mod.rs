@@ -1,16 +1,28 @@
 //! Pages by number, whether they lie in a frame or in the map.
-//! Owns: the traits [`Pages`] (what a tree reads through) and [`PagesMut`] (what it changes through).
-//! Keeps I1: a page is changed only by the request that made it.
+//! Owns: the traits [`Pages`] (what a tree reads through) and [`PagesMut`] (what it changes through),
+//! and [`Pager`], which all snapshots of a store share.
+//! Keeps I4 (reading makes no system call beyond page faults of the map) and I9.
 
 pub mod alloc;
 pub mod checkpoint;
 pub mod frames;
 pub mod slots;
+pub mod write;
 
 use crate::{
-    error::Result,
-    page::{Child, Kind, PageId, Run},
+    error::{Error, Result},
+    page::{self, Child, HEADER_BYTES, Kind, PageId, Run, overflow},
+    publish::Version,
+    storage::{StorageFile, map::Map},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        lock,
+    },
 };
+use frames::{FrameId, Frames};
+use slots::{Slot, Slots};
+use std::collections::VecDeque;
 
 /// The id of a table: the number that every page of its tree carries.
 pub type TableId = u32;
@@ -43,4 +55,224 @@ pub trait PagesMut: Pages {
     fn alloc_run(&mut self, table: TableId, content: &[u8]) -> Result<Run>;
     /// Gives up a run, like [`free`](Self::free).
     fn free_run(&mut self, run: Run) -> Result<()>;
+}
+
+/// A clean page that was read into a frame because the storage has no map.
+#[derive(Clone, Copy, Debug)]
+pub struct CachedPage {
+    /// The page, or a run's first.
+    pub page: PageId,
+    /// How many pages.
+    pub pages: u32,
+    /// Where its bytes are.
+    pub frame: FrameId,
+}
+
+/// What all snapshots and the writer share: the page file, its map, the slots and the frames. It
+/// lives as long as the last snapshot, so nothing borrowed from it can go away before.
+pub struct Pager {
+    file: Arc<dyn StorageFile>,
+    map: Option<Arc<Map>>,
+    slots: Slots,
+    frames: Arc<Frames>,
+    page_bytes: usize,
+    seed: u32,
+    /// Frames of clean pages in the order they were filled, for storages without a map.
+    cached: Mutex<VecDeque<CachedPage>>,
+    cached_bytes: AtomicU64,
+    cache_bytes: u64,
+    /// Raised by a reader that finds the cache nearly full; the writer evicts.
+    pressed: AtomicBool,
+}
+
+impl Pager {
+    /// The pager of `file`, read through `map` where there is one. `cache_bytes` bounds the clean
+    /// pages in frames.
+    pub fn new(
+        file: Arc<dyn StorageFile>,
+        map: Option<Arc<Map>>,
+        frames: Arc<Frames>,
+        page_bytes: usize,
+        seed: u32,
+        cache_bytes: u64,
+    ) -> Pager {
+        Pager {
+            file,
+            map,
+            slots: Slots::default(),
+            frames,
+            page_bytes,
+            seed,
+            cached: Mutex::new(VecDeque::new()),
+            cached_bytes: AtomicU64::new(0),
+            cache_bytes,
+            pressed: AtomicBool::new(false),
+        }
+    }
+
+    /// The page file's length, in bytes.
+    pub fn file_bytes(&self) -> Result<u64> {
+        self.file.len()
+    }
+
+    /// Whether pages are read from a map.
+    pub fn has_map(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// Bytes of clean pages in frames.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cached_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether a reader has asked for room in the cache since the last call.
+    pub fn take_pressure(&self) -> bool {
+        self.pressed.swap(false, Ordering::Relaxed)
+    }
+
+    fn grow_file(&self, pages: u32) -> Result<()> {
+        self.file.allocate(PageId(pages).offset(self.page_bytes))
+    }
+
+    fn is_mapped(&self, page: PageId, pages: u32) -> bool {
+        let offset = page.offset(self.page_bytes);
+        let len = pages as usize * self.page_bytes;
+        self.map.as_ref().is_some_and(|map| map.bytes(offset, len).is_some())
+    }
+
+    /// The bytes of `len` bytes from a page on, wherever they are; verified on first touch by `verify`.
+    #[inline]
+    fn bytes(
+        &self,
+        page: PageId,
+        len: usize,
+        verify: impl Fn(&[u8]) -> Result<()>,
+    ) -> Result<&[u8]> {
+        match self.slots.load(page.0) {
+            Slot::Clean => self.mapped(page, len).ok_or_else(|| beyond(page)),
+            Slot::Frame(frame) => self.framed(page, frame, len),
+            Slot::Cold => self.touch(page, len, verify),
+        }
+    }
+
+    #[inline]
+    fn mapped(&self, page: PageId, len: usize) -> Option<&[u8]> {
+        self.map.as_ref()?.bytes(page.offset(self.page_bytes), len)
+    }
+
+    #[inline]
+    fn framed(&self, page: PageId, frame: FrameId, len: usize) -> Result<&[u8]> {
+        let bytes = self.frames.bytes(frame);
+        bytes.get(..len).ok_or_else(|| wrong_length(page, len, bytes.len()))
+    }
+
+    #[cold]
+    fn touch(
+        &self,
+        page: PageId,
+        len: usize,
+        verify: impl Fn(&[u8]) -> Result<()>,
+    ) -> Result<&[u8]> {
+        if let Some(bytes) = self.mapped(page, len) {
+            verify(bytes)?;
+            // Losing the race is as good: another reader verified the same bytes.
+            let _ = self.slots.fill(page.0, Slot::Clean);
+            return Ok(bytes);
+        }
+        let offset = page.offset(self.page_bytes);
+        if offset + len as u64 > self.file.len()? {
+            return Err(beyond(page));
+        }
+        let pages = len.div_ceil(self.page_bytes);
+        let cached = self.cached_bytes() + (pages * self.page_bytes) as u64;
+        if cached > self.cache_bytes / 4 * 3 {
+            self.pressed.store(true, Ordering::Relaxed);
+        }
+        let filled = self.frames.fill(pages as u32, |bytes| {
+            self.file.read_at(&mut bytes[..len], offset)?;
+            verify(&bytes[..len])
+        })?;
+        let frame = match self.slots.fill(page.0, Slot::Frame(filled.id())) {
+            Ok(()) => {
+                let frame = filled.keep();
+                self.adopt(page, pages as u32, frame);
+                frame
+            }
+            Err(Slot::Frame(winner)) => winner,
+            Err(_) => return Err(Error::corrupt_page(page.0, "changed while it was read")),
+        };
+        self.framed(page, frame, len)
+    }
+
+    fn page_bytes_of(&self, page: PageId) -> Result<&[u8]> {
+        self.bytes(page, self.page_bytes, |bytes| page::verify(bytes, page, self.seed))
+    }
+
+    fn run_bytes_of(&self, run: Run) -> Result<&[u8]> {
+        let len = HEADER_BYTES + run.len as usize;
+        self.bytes(run.first.page, len, |bytes| overflow::verify_run(bytes, run, self.seed))
+    }
+
+    /// Notes that the frame of a clean page may be evicted.
+    fn adopt(&self, page: PageId, pages: u32, frame: FrameId) {
+        let bytes = u64::from(pages) * self.page_bytes as u64;
+        self.cached_bytes.fetch_add(bytes, Ordering::Relaxed);
+        lock(&self.cached).push_back(CachedPage { page, pages, frame });
+    }
+
+    fn next_cached(&self) -> Option<CachedPage> {
+        let cached = lock(&self.cached).pop_front()?;
+        let bytes = u64::from(cached.pages) * self.page_bytes as u64;
+        self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Some(cached)
+    }
+
+    /// The birth of a page of a tree, whose table and level the caller need not know.
+    fn page_birth(&self, child: Child) -> Result<Version> {
+        born(child, self.page_bytes_of(child.page)?)
+    }
+
+    /// The birth of a run.
+    fn run_birth(&self, run: Run) -> Result<Version> {
+        born(run.first, self.run_bytes_of(run)?)
+    }
+}
+
+fn born(child: Child, bytes: &[u8]) -> Result<Version> {
+    let birth = page::birth(bytes);
+    if birth.0 as u32 == child.birth {
+        return Ok(birth);
+    }
+    let (found, meant) = (birth.0 as u32, child.birth);
+    let reason = format!("made by version {found}, its parent means {meant} (low 32 bits)");
+    Err(Error::corrupt_page(child.page.0, reason))
+}
+
+impl Pages for Pager {
+    #[inline]
+    fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
+        let bytes = self.page_bytes_of(child.page)?;
+        page::expect(bytes, child, table, level)?;
+        Ok(bytes)
+    }
+
+    fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
+        overflow::content(self.run_bytes_of(run)?, run, table)
+    }
+
+    fn prefetch(&self, _page: PageId) {}
+
+    fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+}
+
+#[cold]
+fn beyond(page: PageId) -> Error {
+    Error::corrupt_page(page.0, "lies beyond the end of the file")
+}
+
+#[cold]
+fn wrong_length(page: PageId, asked: usize, found: usize) -> Error {
+    Error::corrupt_page(page.0, format!("{asked} bytes asked of a page or run of {found} bytes"))
 }

@@ -4,6 +4,7 @@
 //! Absent on purpose: retries, checksums, knowledge of pages or records.
 
 pub mod file;
+mod lock;
 pub mod map;
 pub mod memory;
 #[cfg(feature = "simulation")]
@@ -58,3 +59,6 @@ pub enum LockMode {
     /// Any number of readers, no writer.
     Shared,
 }
+
+#[cfg(test)]
+mod tests;

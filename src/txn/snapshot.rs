@@ -1,1 +1,91 @@
-//! (room to be built)
+//! What readers hold: one version of everything.
+//! Owns: [`Root`], what is published, and [`Snapshot`], a user's hold on it. Keeps I4 and I5: the pin
+//! is the `Arc`, and nothing beside it.
+
+use super::catalog::Catalog;
+use crate::{
+    error::{Error, Result},
+    pager::Pager,
+    publish::{Generation, Pin, Version},
+    sync::Arc,
+};
+use std::{fmt, ops::Deref};
+
+/// One published version: the tables' roots, and what keeps their pages readable. What
+/// [`Store::read`](crate::Store::read) lends and a [`Snapshot`] holds; both read through its
+/// [`table`](View::table).
+pub struct View {
+    pub(crate) version: Version,
+    /// The publication that brought it.
+    pub(crate) generation: Generation,
+    pub(crate) catalog: Catalog,
+    /// None behind a store that is closed: then there is nothing to read.
+    pub(crate) pager: Option<Arc<Pager>>,
+    /// What the reclaimer waits for. Behind the pager, so that nothing of this view can touch a page
+    /// once the pin has gone.
+    pub(crate) _pin: Option<Pin>,
+}
+
+/// The name that the rooms below the public face use: the root of everything that is read.
+pub type Root = View;
+
+impl View {
+    /// The count of commits that this view shows: gapless, and growing along each thread.
+    pub fn version(&self) -> u64 {
+        self.version.0
+    }
+
+    /// The pages, for whoever reads a tree.
+    pub(crate) fn pages(&self) -> Result<&Pager> {
+        self.pager.as_deref().ok_or(Error::Closed)
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("version", &self.version.0).finish_non_exhaustive()
+    }
+}
+
+/// One version of the whole store, for as long as it is held: commits that come later do not show.
+///
+/// A clone is the same version. Holding one keeps the pages that it can see, and nothing else;
+/// borrowed keys and values live as long as the snapshot they came from.
+///
+/// ```
+/// use recto::{Store, Table};
+/// # fn main() -> recto::Result<()> {
+/// const AGES: Table<&str, u64> = Table::new("ages");
+/// let store = Store::in_memory()?;
+/// store.write(|tx| tx.table(&AGES)?.insert("ada", 36))?;
+/// let before = store.snapshot();
+/// store.write(|tx| tx.table(&AGES)?.insert("ada", 37))?;
+/// assert_eq!(before.table(&AGES)?.get("ada")?, Some(36));
+/// assert_eq!(store.snapshot().table(&AGES)?.get("ada")?, Some(37));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Snapshot {
+    root: Arc<Root>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(root: Arc<Root>) -> Snapshot {
+        Snapshot { root }
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = View;
+
+    #[inline]
+    fn deref(&self) -> &View {
+        &self.root
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("version", &self.version()).finish_non_exhaustive()
+    }
+}

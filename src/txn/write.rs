@@ -1,1 +1,491 @@
-//! (room to be built)
+//! What a transaction changes: tables by index, keys and values as bytes.
+//! Owns: [`WriteState`], the writer's working copy of the store, and [`WriteTx`], a closure's view of
+//! it. Keeps I2: there is one state, and it never leaves the writer thread.
+//! Absent on purpose: types (the room `table`), logging and publishing (the room `writer`).
+
+use super::catalog::{Catalog, TableTypes};
+use crate::{
+    error::{Error, Limit, Result},
+    options::{KEY_BYTES_MAX, TABLE_NAME_BYTES_MAX, TABLES_MAX, VALUE_BYTES_MAX},
+    pager::{
+        Pages, TableId,
+        write::{Savepoint as PageSavepoint, WritePager},
+    },
+    publish::{Generation, Version},
+    tree::{Tree, cursor::Range},
+    wal::Op,
+};
+use std::ops::Bound;
+
+/// The writer's working copy: the newest trees, the pages behind them, and the operations that the
+/// log has not got yet.
+pub struct WriteState {
+    /// The pages.
+    pub pages: WritePager,
+    /// The tables.
+    pub catalog: Catalog,
+    /// The version of the last request that succeeded.
+    pub version: Version,
+    /// The id of the next table; ids are never used twice.
+    pub next_table: TableId,
+    limits: Limits,
+    ops: Vec<u8>,
+    request_ops: usize,
+    /// The request in progress is past what the log takes: it commits by a checkpoint.
+    large: bool,
+    /// The first error that left the trees of the request in progress half changed.
+    broken: Option<Error>,
+}
+
+/// From where on a transaction is large.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most operations that one request may bring to the log, in bytes.
+    pub request_log_bytes: usize,
+    /// The most that may be dirty before the request in progress writes pages early, in bytes.
+    pub dirty_bytes: u64,
+}
+
+/// Where a request began, to go back to.
+pub struct Savepoint {
+    pages: PageSavepoint,
+    catalog: Catalog,
+    next_table: TableId,
+    version: Version,
+    ops: usize,
+}
+
+impl WriteState {
+    /// A working copy of the state that `pages` and `catalog` describe.
+    pub fn new(
+        pages: WritePager,
+        catalog: Catalog,
+        version: Version,
+        next_table: TableId,
+        limits: Limits,
+    ) -> WriteState {
+        let (ops, broken) = (Vec::new(), None);
+        WriteState {
+            pages,
+            catalog,
+            version,
+            next_table,
+            limits,
+            ops,
+            request_ops: 0,
+            large: false,
+            broken,
+        }
+    }
+
+    /// Starts a group.
+    pub fn begin_group(&mut self, generation: Generation) -> Savepoint {
+        self.ops.clear();
+        self.pages.begin_group(generation);
+        self.savepoint()
+    }
+
+    /// Starts a request. It works under the next version, which it takes if it succeeds.
+    pub fn begin_request(&mut self) -> Savepoint {
+        self.pages.begin_request(Version(self.version.0 + 1));
+        self.request_ops = self.ops.len();
+        self.large = false;
+        self.broken = None;
+        self.savepoint()
+    }
+
+    fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            pages: self.pages.savepoint(),
+            catalog: self.catalog.clone(),
+            next_table: self.next_table,
+            version: self.version,
+            ops: self.ops.len(),
+        }
+    }
+
+    /// Undoes everything since `point`.
+    pub fn undo(&mut self, point: Savepoint) {
+        self.pages.undo(&point.pages);
+        self.catalog = point.catalog;
+        self.next_table = point.next_table;
+        self.version = point.version;
+        self.ops.truncate(point.ops);
+        self.large = false;
+        self.broken = None;
+    }
+
+    /// Ends the request in progress, which takes `versions` versions.
+    ///
+    /// # Errors
+    /// The error that left its trees half changed, also if the closure swallowed it.
+    pub fn finish_request(&mut self, versions: u64) -> Result<()> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
+        self.version = Version(self.version.0 + versions);
+        Ok(())
+    }
+
+    /// Whether the last request must be committed by a checkpoint, for the log does not hold it.
+    pub fn is_large(&self) -> bool {
+        self.large
+    }
+
+    /// The group's operations, as the log takes them.
+    pub fn ops(&self) -> &[u8] {
+        &self.ops
+    }
+
+    /// The index of a table, for the other calls; created if it is not there. An index holds until
+    /// the next table is opened.
+    pub fn open_table(&mut self, hash: u64, name: &str, types: &TableTypes) -> Result<usize> {
+        self.usable()?;
+        if let Some(index) = self.catalog.find(hash, name) {
+            self.catalog.entry(index).expect_types(types)?;
+            return Ok(index);
+        }
+        table_name(name)?;
+        if self.catalog.len() >= TABLES_MAX {
+            let (len, max) = (self.catalog.len() + 1, TABLES_MAX);
+            return Err(Error::TooLarge { what: Limit::Tables, len, max });
+        }
+        let id = self.next_table;
+        let mut bytes = Vec::new();
+        types.encode(&mut bytes);
+        self.apply_create(id, name, types.clone());
+        self.log(&Op::CreateTable { id, name, types: &bytes });
+        Ok(self.catalog.find(hash, name).expect("the table was just created"))
+    }
+
+    fn apply_create(&mut self, id: TableId, name: &str, types: TableTypes) {
+        self.next_table = id + 1;
+        self.catalog.insert(name, id, types, Tree::empty(id));
+    }
+
+    /// Removes a table with everything in it. False if there is none of this name.
+    pub fn drop_table(&mut self, name: &str) -> Result<bool> {
+        self.usable()?;
+        let Some(index) = self.catalog.find_name(name) else {
+            return Ok(false);
+        };
+        let id = self.catalog.entry(index).id;
+        self.change(index, Tree::clear)?;
+        self.catalog.remove(index);
+        self.log(&Op::DropTable { id });
+        Ok(true)
+    }
+
+    /// Gives a table another name. False if there is none of the name `from`.
+    ///
+    /// # Errors
+    /// `Error::Invalid` if there is a table named `to`.
+    pub fn rename_table(&mut self, from: &str, to: &str) -> Result<bool> {
+        self.usable()?;
+        table_name(to)?;
+        let Some(index) = self.catalog.find_name(from) else {
+            return Ok(false);
+        };
+        if self.catalog.find_name(to).is_some() {
+            return Err(Error::invalid(format!("there is a table named \"{to}\" already")));
+        }
+        let id = self.catalog.entry(index).id;
+        self.catalog.rename(index, to);
+        self.log(&Op::RenameTable { id, name: to });
+        Ok(true)
+    }
+
+    /// The tree of the table at `index`.
+    pub fn tree(&self, index: usize) -> &Tree {
+        self.catalog.tree(index)
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, index: usize, key: &[u8]) -> Result<Option<&[u8]>> {
+        self.usable()?;
+        self.tree(index).get(&self.pages, key)
+    }
+
+    /// The number of entries.
+    pub fn len(&self, index: usize) -> u64 {
+        self.tree(index).len
+    }
+
+    /// The entries between two bounds, from both ends.
+    pub fn range(
+        &self,
+        index: usize,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> Result<Range<'_, WritePager>> {
+        self.usable()?;
+        self.tree(index).range(&self.pages, from, to)
+    }
+
+    /// Inserts or replaces; whether the key was new.
+    pub fn insert(&mut self, index: usize, key: &[u8], value: &[u8]) -> Result<bool> {
+        self.usable()?;
+        within(Limit::Key, key.len(), KEY_BYTES_MAX)?;
+        within(Limit::Value, value.len(), VALUE_BYTES_MAX)?;
+        let new = self.change(index, |tree, pages| tree.insert(pages, key, value))?;
+        let table = self.catalog.entry(index).id;
+        self.log(&Op::Insert { table, key, value });
+        Ok(new)
+    }
+
+    /// Removes; whether the key was there.
+    pub fn remove(&mut self, index: usize, key: &[u8]) -> Result<bool> {
+        self.usable()?;
+        within(Limit::Key, key.len(), KEY_BYTES_MAX)?;
+        let found = self.change(index, |tree, pages| tree.remove(pages, key))?;
+        if found {
+            let table = self.catalog.entry(index).id;
+            self.log(&Op::Remove { table, key });
+        }
+        Ok(found)
+    }
+
+    /// Removes the entries between two bounds; how many there were.
+    pub fn remove_range(
+        &mut self,
+        index: usize,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> Result<u64> {
+        self.usable()?;
+        let removed = self.change(index, |tree, pages| tree.remove_range(pages, from, to))?;
+        if removed > 0 {
+            let table = self.catalog.entry(index).id;
+            self.log(&Op::RemoveRange { table, from, to });
+        }
+        Ok(removed)
+    }
+
+    /// Applies changes in key order, leaf by leaf: a value inserts or replaces, none removes; of several
+    /// changes of one key the last counts. Returns how many keys were new.
+    pub fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        index: usize,
+        sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
+    ) -> Result<u64> {
+        self.bulk(index, |tree, pages, tap| {
+            let tapped = sorted.inspect(|change| tap.note(change));
+            tree.merge(pages, tapped)
+        })
+    }
+
+    /// Fills an empty table bottom-up with strictly ascending entries, as many as there are, in bounded
+    /// memory. Returns how many there were.
+    pub fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        index: usize,
+        sorted: impl Iterator<Item = Result<(K, V)>>,
+    ) -> Result<u64> {
+        let table = self.catalog.entry(index).id;
+        self.bulk(index, |tree, pages, tap| {
+            debug_assert!(tree.root.is_none(), "only an empty table is built");
+            let tapped = sorted.inspect(|entry| {
+                if let Ok((key, value)) = entry {
+                    tap.insert(key.as_ref(), value.as_ref());
+                }
+            });
+            *tree = Tree::build(table, pages, tapped)?;
+            Ok(tree.len)
+        })
+    }
+
+    /// A change of unknown size: it may spill from the start, and is logged as long as it fits.
+    fn bulk<T>(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut Tree, &mut WritePager, &mut LogTap<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.usable()?;
+        let table = self.catalog.entry(index).id;
+        let mut tree = *self.tree(index);
+        let mut tap = LogTap {
+            ops: &mut self.ops,
+            start: self.request_ops,
+            limit: self.limits.request_log_bytes,
+            table,
+            full: self.large,
+        };
+        let room = self.limits.dirty_bytes / 2 + self.pages.dirty_bytes();
+        self.pages.allow_spill(room / self.pages.page_bytes() as u64);
+        let changed = change(&mut tree, &mut self.pages, &mut tap);
+        self.large |= tap.full || self.pages.has_spilled();
+        if self.large {
+            self.ops.truncate(self.request_ops);
+        } else {
+            self.pages.forbid_spill();
+        }
+        self.catalog.set_tree(index, tree);
+        changed.inspect_err(|e| self.broken = Some(e.clone()))
+    }
+
+    /// Applies an operation that a replay brings.
+    pub fn replay(&mut self, op: &Op<'_>) -> Result<()> {
+        match *op {
+            Op::CreateTable { id, name, types } => {
+                let types = TableTypes::decode("log", types)?;
+                if id < self.next_table || self.catalog.find_name(name).is_some() {
+                    return Err(replay_damage(format!("creates table {id} a second time")));
+                }
+                self.apply_create(id, name, types);
+                Ok(())
+            }
+            Op::DropTable { id } => {
+                let index = self.replayed(id)?;
+                self.change(index, Tree::clear)?;
+                self.catalog.remove(index);
+                Ok(())
+            }
+            Op::RenameTable { id, name } => {
+                let index = self.replayed(id)?;
+                self.catalog.rename(index, name);
+                Ok(())
+            }
+            Op::Insert { table, key, value } => {
+                let index = self.replayed(table)?;
+                self.change(index, |tree, pages| tree.insert(pages, key, value)).map(drop)
+            }
+            Op::Remove { table, key } => {
+                let index = self.replayed(table)?;
+                self.change(index, |tree, pages| tree.remove(pages, key)).map(drop)
+            }
+            Op::RemoveRange { table, from, to } => {
+                let index = self.replayed(table)?;
+                self.change(index, |tree, pages| tree.remove_range(pages, from, to)).map(drop)
+            }
+        }
+    }
+
+    fn replayed(&self, id: TableId) -> Result<usize> {
+        let index = self.catalog.find_id(id);
+        index.ok_or_else(|| replay_damage(format!("names table {id}, which is not there")))
+    }
+
+    /// Changes one tree. An error may leave it half changed: only the end of the request mends that.
+    fn change<T>(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut Tree, &mut WritePager) -> Result<T>,
+    ) -> Result<T> {
+        let mut tree = *self.tree(index);
+        let changed = change(&mut tree, &mut self.pages);
+        self.catalog.set_tree(index, tree);
+        if let Err(e) = &changed {
+            self.broken = Some(e.clone());
+        }
+        changed
+    }
+
+    fn usable(&self) -> Result<()> {
+        match &self.broken {
+            None => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
+    }
+
+    /// Notes an operation for the log; past the limits the request turns large.
+    fn log(&mut self, op: &Op<'_>) {
+        if self.large {
+            return;
+        }
+        op.encode(&mut self.ops);
+        let logged = self.ops.len() - self.request_ops;
+        let dirty_bytes = self.pages.dirty_bytes();
+        if logged > self.limits.request_log_bytes || dirty_bytes > self.limits.dirty_bytes {
+            self.large = true;
+            self.ops.truncate(self.request_ops);
+            // A quarter beyond what others left dirty, or every page would be a spill of its own.
+            let room = dirty_bytes + self.limits.dirty_bytes / 4;
+            self.pages.allow_spill(room / self.pages.page_bytes() as u64);
+        }
+    }
+}
+
+/// Copies the changes of a bulk load to the log's operations while they still fit.
+struct LogTap<'o> {
+    ops: &'o mut Vec<u8>,
+    start: usize,
+    limit: usize,
+    table: TableId,
+    full: bool,
+}
+
+impl LogTap<'_> {
+    fn note<K: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, change: &Result<(K, Option<V>)>) {
+        match change {
+            Ok((key, Some(value))) => self.insert(key.as_ref(), value.as_ref()),
+            Ok((key, None)) => self.push(&Op::Remove { table: self.table, key: key.as_ref() }),
+            Err(_) => {}
+        }
+    }
+
+    fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.push(&Op::Insert { table: self.table, key, value });
+    }
+
+    fn push(&mut self, op: &Op<'_>) {
+        if self.full {
+            return;
+        }
+        op.encode(self.ops);
+        if self.ops.len() - self.start > self.limit {
+            self.full = true;
+            self.ops.truncate(self.start);
+        }
+    }
+}
+
+fn table_name(name: &str) -> Result<()> {
+    within(Limit::TableName, name.len(), TABLE_NAME_BYTES_MAX)?;
+    if name.is_empty() { Err(Error::invalid("a table's name is empty")) } else { Ok(()) }
+}
+
+fn within(what: Limit, len: usize, max: usize) -> Result<()> {
+    if len <= max { Ok(()) } else { Err(Error::TooLarge { what, len, max }) }
+}
+
+fn replay_damage(reason: String) -> Error {
+    Error::corrupt("log", format!("a record {reason}"))
+}
+
+/// A transaction on the writer thread: reads see its own writes, and an error or a panic undoes it
+/// alone. Its lifetime is invariant, so that the transactions of two stores cannot be swapped.
+pub struct WriteTx<'w> {
+    state: &'w mut WriteState,
+}
+
+impl<'w> WriteTx<'w> {
+    pub(crate) fn new(state: &'w mut WriteState) -> WriteTx<'w> {
+        WriteTx { state }
+    }
+
+    pub(crate) fn state(&self) -> &WriteState {
+        self.state
+    }
+
+    pub(crate) fn state_mut(&mut self) -> &mut WriteState {
+        self.state
+    }
+
+    /// Removes a table with everything in it. False if there is none of this name.
+    ///
+    /// Cost: one visit to each page of the table.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a page of the table is damaged.
+    pub fn drop_table(&mut self, name: &str) -> Result<bool> {
+        self.state.drop_table(name)
+    }
+
+    /// Gives a table another name. False if there is none of the name `from`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is a table named `to`; [`Error::TooLarge`] if the name is too long.
+    pub fn rename_table(&mut self, from: &str, to: &str) -> Result<bool> {
+        self.state.rename_table(from, to)
+    }
+}

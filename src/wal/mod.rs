@@ -51,11 +51,7 @@ pub struct Position {
 
 impl Position {
     /// No log: nothing follows the checkpoint, and no segment has to be there.
-    pub const NONE: Position = Position {
-        life: 0,
-        offset: 0,
-        chain: 0,
-    };
+    pub const NONE: Position = Position { life: 0, offset: 0, chain: 0 };
 }
 
 /// How many bytes of a scratch buffer are kept for the next record.
@@ -105,31 +101,13 @@ impl Log {
         let number = tail::free_number(&inherited);
         let segment = Segment::create(&*storage, number, segment_bytes)?;
         let life = segment::random_life();
-        let header = SegmentHeader {
-            store_id,
-            life,
-            first: next,
-            segment_bytes,
-            chain,
-            before: 0,
-        };
+        let header = SegmentHeader { store_id, life, first: next, segment_bytes, chain, before: 0 };
         segment.file.write_at(&header.encode(), 0)?;
         segment.file.sync()?;
         storage.sync_dir()?;
-        let position = Position {
-            life,
-            offset: FIRST_RECORD,
-            chain,
-        };
+        let position = Position { life, offset: FIRST_RECORD, chain };
         let before = Version(next.0.saturating_sub(1));
-        let syncer = Syncer::new(
-            storage,
-            segment_bytes,
-            &segment,
-            position,
-            before,
-            number + 1,
-        );
+        let syncer = Syncer::new(storage, segment_bytes, &segment, position, before, number + 1);
         Ok(Log {
             syncer,
             store_id,
@@ -158,34 +136,18 @@ impl Log {
         synced: Version,
         ops: &[u8],
     ) -> Result<Position> {
-        assert!(
-            first <= last && synced < first,
-            "a record's versions are in order"
-        );
+        assert!(first <= last && synced < first, "a record's versions are in order");
         let max = self.record_bytes_max();
         if ops.len() > max {
-            return Err(Error::TooLarge {
-                what: Limit::Batch,
-                len: ops.len(),
-                max,
-            });
+            return Err(Error::TooLarge { what: Limit::Batch, len: ops.len(), max });
         }
-        if !self
-            .syncer
-            .with(|tail| tail.has_room(ops.len(), self.segment_bytes))
-        {
+        if !self.syncer.with(|tail| tail.has_room(ops.len(), self.segment_bytes)) {
             self.rotate(first)?;
         }
         // Under the lock: a sync that begins now either covers this record or seals before it.
         let position = self.syncer.with(|tail| {
             let synced = synced.max(tail.synced());
-            let new = NewRecord {
-                kind: COMMITS,
-                first,
-                last,
-                synced,
-                body: ops,
-            };
+            let new = NewRecord { kind: COMMITS, first, last, synced, body: ops };
             tail.append(new, &mut self.scratch)
         })?;
         self.scratch.shrink_to(SCRATCH_BYTES_MAX);
@@ -224,18 +186,10 @@ impl Log {
         let life = segment::random_life();
         let body: [u8; END_BODY_BYTES] = life.to_le_bytes();
         let synced = Version(0);
-        let end = NewRecord {
-            kind: SEGMENT_END,
-            first,
-            last: first,
-            synced,
-            body: &body,
-        };
+        let end = NewRecord { kind: SEGMENT_END, first, last: first, synced, body: &body };
         // The header continues the end, and is durable before the end is written: so a segment that
         // an end names is always there. What the end will be is settled by sealing first.
-        let (end, chain) = self
-            .syncer
-            .with(|tail| tail.seal_for(end, &mut self.scratch))?;
+        let (end, chain) = self.syncer.with(|tail| tail.seal_for(end, &mut self.scratch))?;
         let header = SegmentHeader {
             store_id,
             life,
@@ -246,21 +200,12 @@ impl Log {
         };
         segment.file.write_at(&header.encode(), 0)?;
         self.syncer.sync_file(&*segment.file)?;
-        let ended = self
-            .syncer
-            .with(|tail| tail.append(end, &mut self.scratch))?;
-        assert!(
-            ended.chain == chain,
-            "the end is the record that the next header continues"
-        );
+        let ended = self.syncer.with(|tail| tail.append(end, &mut self.scratch))?;
+        assert!(ended.chain == chain, "the end is the record that the next header continues");
         if let Some((_, old)) = self.live.back() {
             self.syncer.sync_file(&*old.file)?;
         }
-        let position = Position {
-            life,
-            offset: FIRST_RECORD,
-            chain,
-        };
+        let position = Position { life, offset: FIRST_RECORD, chain };
         self.syncer.switch(segment, position);
         Ok(life)
     }

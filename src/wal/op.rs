@@ -152,25 +152,15 @@ impl<'a> Ops<'a> {
         Some(match tag {
             CREATE_TABLE => {
                 let (name, types) = (self.text()?, self.bytes()?);
-                Op::CreateTable {
-                    id: table,
-                    name,
-                    types,
-                }
+                Op::CreateTable { id: table, name, types }
             }
             DROP_TABLE => Op::DropTable { id: table },
-            RENAME_TABLE => Op::RenameTable {
-                id: table,
-                name: self.text()?,
-            },
+            RENAME_TABLE => Op::RenameTable { id: table, name: self.text()? },
             INSERT => {
                 let (key, value) = (self.bytes()?, self.bytes()?);
                 Op::Insert { table, key, value }
             }
-            REMOVE => Op::Remove {
-                table,
-                key: self.bytes()?,
-            },
+            REMOVE => Op::Remove { table, key: self.bytes()? },
             REMOVE_RANGE => {
                 let (from, to) = (self.bound()?, self.bound()?);
                 Op::RemoveRange { table, from, to }

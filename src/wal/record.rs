@@ -152,11 +152,7 @@ impl Header {
             if change == wanted {
                 let bit = body.len() * 8 - 1 - distance;
                 let (set, place) = (body[bit / 8] >> (bit % 8) & 1, 1u32 << (bit % 32));
-                let expected = if set == 1 {
-                    place
-                } else {
-                    place.wrapping_neg()
-                };
+                let expected = if set == 1 { place } else { place.wrapping_neg() };
                 if sum_change == expected {
                     return true;
                 }
@@ -233,9 +229,7 @@ fn checksum_of(header: &[u8], life: u64, offset: u64) -> u32 {
 
 fn sum_of(body: &[u8]) -> u32 {
     let (words, _) = body.as_chunks::<4>();
-    words.iter().fold(0, |sum: u32, word| {
-        sum.wrapping_add(u32::from_le_bytes(*word))
-    })
+    words.iter().fold(0, |sum: u32, word| sum.wrapping_add(u32::from_le_bytes(*word)))
 }
 
 fn word(bytes: &[u8; HEADER_BYTES], at: Range<usize>) -> u32 {
@@ -256,14 +250,7 @@ mod tests {
     fn record(body: &[u8]) -> Vec<u8> {
         let (kind, first, last, synced) = (COMMITS, Version(7), Version(9), Version(6));
         let mut out = Vec::new();
-        NewRecord {
-            kind,
-            first,
-            last,
-            synced,
-            body,
-        }
-        .encode(LIFE, OFFSET, 3, &mut out);
+        NewRecord { kind, first, last, synced, body }.encode(LIFE, OFFSET, 3, &mut out);
         out
     }
 

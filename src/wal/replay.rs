@@ -65,26 +65,14 @@ pub fn replay(
     start: ReplayStart,
     visit: &mut dyn FnMut(Version, Version, &[u8]) -> Result<()>,
 ) -> Result<ReplayEnd> {
-    let ReplayStart {
-        position,
-        version,
-        synced,
-    } = start;
+    let ReplayStart { position, version, synced } = start;
     if position.life == 0 {
-        return Ok(ReplayEnd {
-            last: version,
-            position,
-            records: 0,
-            synced,
-            torn: false,
-        });
+        return Ok(ReplayEnd { last: version, position, records: 0, synced, torn: false });
     }
     let mut segments = Found::all(storage, store_id)?;
     let Some(segment) = take(&mut segments, position.life)? else {
-        let reason = format!(
-            "segment {:016x}, which the meta page names, is missing",
-            position.life
-        );
+        let reason =
+            format!("segment {:016x}, which the meta page names, is missing", position.life);
         return Err(Error::corrupt("log", reason));
     };
     let mut walk = Walk::begin(storage, segments, segment, start)?;
@@ -99,10 +87,7 @@ pub fn replay(
 
 /// Takes the segment of this life out of `segments`, so that none is entered twice.
 fn take(segments: &mut Vec<Found>, life: u64) -> Result<Option<Found>> {
-    let Some(i) = segments
-        .iter()
-        .position(|segment| segment.header.life == life)
-    else {
+    let Some(i) = segments.iter().position(|segment| segment.header.life == life) else {
         return Ok(None);
     };
     let taken = segments.swap_remove(i);
@@ -146,32 +131,14 @@ impl<'s> Walk<'s> {
         segment: Found,
         start: ReplayStart,
     ) -> Result<Walk<'s>> {
-        let ReplayStart {
-            position,
-            version,
-            synced,
-        } = start;
+        let ReplayStart { position, version, synced } = start;
         let header = segment.header;
         let window = segment.open(storage)?;
-        let end = ReplayEnd {
-            last: version,
-            position,
-            records: 0,
-            synced,
-            torn: false,
-        };
+        let end = ReplayEnd { last: version, position, records: 0, synced, torn: false };
         let next = following(&segment, version)?;
         let fits = (FIRST_RECORD..=header.segment_bytes).contains(&position.offset);
         let continues = position.offset != FIRST_RECORD || position.chain == header.chain;
-        let walk = Walk {
-            storage,
-            segments,
-            segment,
-            window,
-            body: Vec::new(),
-            end,
-            next,
-        };
+        let walk = Walk { storage, segments, segment, window, body: Vec::new(), end, next };
         if !fits || !continues || header.first > next {
             let (offset, first) = (position.offset, header.first.0);
             return Err(walk.corrupt(format!(
@@ -228,10 +195,7 @@ impl<'s> Walk<'s> {
     /// Where the next record may begin; the same place twice does no harm.
     fn places(&self) -> [u64; 2] {
         let offset = self.end.position.offset;
-        [
-            offset.next_multiple_of(ALIGN_BYTES),
-            offset.next_multiple_of(SECTOR_BYTES),
-        ]
+        [offset.next_multiple_of(ALIGN_BYTES), offset.next_multiple_of(SECTOR_BYTES)]
     }
 
     fn header_at(&mut self, offset: u64) -> Result<Option<Header>> {
@@ -242,26 +206,13 @@ impl<'s> Walk<'s> {
 
     /// Whether a record that continues the chain says what this log would have written.
     fn fits(&self, header: &Header) -> bool {
-        let Header {
-            first,
-            last,
-            synced,
-            body_bytes,
-            kind,
-            ..
-        } = *header;
+        let Header { first, last, synced, body_bytes, kind, .. } = *header;
         let is_end = kind == SEGMENT_END && body_bytes as usize == END_BODY_BYTES;
         first == self.next && last >= first && synced < first && (kind == COMMITS || is_end)
     }
 
     fn misfit(&self, header: &Header, offset: u64) -> Error {
-        let Header {
-            first,
-            last,
-            synced,
-            body_bytes,
-            ..
-        } = *header;
+        let Header { first, last, synced, body_bytes, .. } = *header;
         self.corrupt(format!(
             "the record at offset {offset} holds versions {} to {} and {body_bytes} bytes, \
              knows {} as synced, and stands where version {} is due",
@@ -275,11 +226,7 @@ impl<'s> Walk<'s> {
         offset: u64,
         visit: &mut dyn FnMut(Version, Version, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        visit(
-            header.first,
-            header.last,
-            &self.body[..header.body_bytes as usize],
-        )?;
+        visit(header.first, header.last, &self.body[..header.body_bytes as usize])?;
         self.next = following(&self.segment, header.last)?;
         self.end.last = header.last;
         self.end.records += 1;
@@ -308,11 +255,7 @@ impl<'s> Walk<'s> {
         // What stood in the segment before was synced before anything in this one counts, but only
         // records say so: the end itself is written before that sync.
         self.end.synced = self.end.synced.max(end.synced);
-        self.end.position = Position {
-            life,
-            offset: FIRST_RECORD,
-            chain: header.chain,
-        };
+        self.end.position = Position { life, offset: FIRST_RECORD, chain: header.chain };
         Ok(())
     }
 
@@ -413,10 +356,7 @@ impl Later {
     /// Looks at every place where a record of `life` may begin. Headers prove themselves, so the
     /// length of the damage need not be known, and each place costs one short checksum at most.
     fn find(window: &mut Window, life: u64, from: u64, missing: Version) -> Result<Later> {
-        let mut later = Later {
-            any: false,
-            witness: None,
-        };
+        let mut later = Later { any: false, witness: None };
         let mut at = from;
         while let Some(bytes) = window.get_ahead(at, HEADER_BYTES)? {
             let mut seen = 0;

@@ -118,10 +118,7 @@ impl SegmentHeader {
 }
 
 fn checksum_of(header: &[u8]) -> u32 {
-    crc32c::crc32c_append(
-        crc32c::crc32c(&header[MAGIC]),
-        &header[CHECKSUM.end..HEADER_BYTES],
-    )
+    crc32c::crc32c_append(crc32c::crc32c(&header[MAGIC]), &header[CHECKSUM.end..HEADER_BYTES])
 }
 
 /// A number that no segment had before, nor will have: what a recycled segment holds from its
@@ -179,12 +176,7 @@ impl Found {
             let header = whole.or_else(|| SegmentHeader::repaired(bytes));
             if let Some(header) = header.filter(|header| header.store_id == store_id) {
                 let damaged = whole.is_none();
-                found.push(Found {
-                    name,
-                    header,
-                    damaged,
-                    file_bytes,
-                });
+                found.push(Found { name, header, damaged, file_bytes });
             }
         }
         Ok(found)
@@ -228,12 +220,7 @@ pub struct Window {
 
 impl Window {
     fn new(file: Arc<dyn StorageFile>, end: u64) -> Window {
-        Window {
-            file,
-            end,
-            start: 0,
-            bytes: Vec::new(),
-        }
+        Window { file, end, start: 0, bytes: Vec::new() }
     }
 
     /// The offset that nothing goes beyond.
@@ -243,10 +230,7 @@ impl Window {
 
     /// The `len` bytes at `offset`; `None` if they do not lie within the segment.
     pub fn get(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
-        let Some(end) = offset
-            .checked_add(len as u64)
-            .filter(|&end| end <= self.end)
-        else {
+        let Some(end) = offset.checked_add(len as u64).filter(|&end| end <= self.end) else {
             return Ok(None);
         };
         if offset < self.start || end > self.start + self.bytes.len() as u64 {

@@ -88,11 +88,7 @@ impl Tail {
 
     /// Where the next record begins.
     fn next_offset(&self) -> u64 {
-        let align = if self.place.sealed {
-            SECTOR_BYTES
-        } else {
-            ALIGN_BYTES
-        };
+        let align = if self.place.sealed { SECTOR_BYTES } else { ALIGN_BYTES };
         self.place.position.offset.next_multiple_of(align)
     }
 
@@ -114,10 +110,7 @@ impl Tail {
             return Err(Error::Poisoned);
         }
         self.place.sealed = true;
-        let new = NewRecord {
-            synced: self.synced,
-            ..new
-        };
+        let new = NewRecord { synced: self.synced, ..new };
         let Position { life, chain, .. } = self.place.position;
         let chain = new.encode(life, self.next_offset(), chain, scratch);
         Ok((new, chain))
@@ -135,11 +128,7 @@ impl Tail {
             self.give_up(offset, &error);
             return Err(error);
         }
-        self.place.position = Position {
-            life,
-            offset: offset + scratch.len() as u64,
-            chain,
-        };
+        self.place.position = Position { life, offset: offset + scratch.len() as u64, chain };
         self.place.sealed = false;
         if new.kind == COMMITS {
             self.appended = new.last;
@@ -154,14 +143,7 @@ impl Tail {
         // No record that was synced shares the sector: this one was to go there.
         let wiped = self.place.file.write_at(&[0; HEADER_BYTES], offset);
         // Where space ran out for both writes, nothing whole was written that could be found.
-        let full = |e: &Error| {
-            matches!(
-                e,
-                Error::Full {
-                    what: Resource::Disk
-                }
-            )
-        };
+        let full = |e: &Error| matches!(e, Error::Full { what: Resource::Disk });
         if wiped.as_ref().is_err_and(full) && full(error) {
             return;
         }
@@ -195,21 +177,8 @@ impl Syncer {
     ) -> Syncer {
         let place = Place::begin(segment, position);
         let (poisoned, spares) = (false, Vec::new());
-        let tail = Tail {
-            place,
-            appended,
-            synced: appended,
-            poisoned,
-            spares,
-            number,
-        };
-        Syncer {
-            shared: Arc::new(Shared {
-                storage,
-                segment_bytes,
-                tail: Mutex::new(tail),
-            }),
-        }
+        let tail = Tail { place, appended, synced: appended, poisoned, spares, number };
+        Syncer { shared: Arc::new(Shared { storage, segment_bytes, tail: Mutex::new(tail) }) }
     }
 
     /// Makes every record appended before this call durable; returns the last version of them, or
@@ -281,11 +250,7 @@ impl Syncer {
         self.poison_on_error(file.sync())?;
         // Another thread's sync may have failed and taken the error with it: the operating system
         // reports a failed write-back once.
-        if self.is_poisoned() {
-            Err(Error::Poisoned)
-        } else {
-            Ok(())
-        }
+        if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
     fn poison_on_error(&self, synced: Result<()>) -> Result<()> {
@@ -343,10 +308,6 @@ impl Syncer {
 
 impl Place {
     fn begin(segment: &Segment, position: Position) -> Place {
-        Place {
-            file: Arc::clone(&segment.file),
-            position,
-            sealed: true,
-        }
+        Place { file: Arc::clone(&segment.file), position, sealed: true }
     }
 }

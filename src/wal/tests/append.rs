@@ -19,11 +19,7 @@ fn what_is_appended_is_replayed() {
     let mut dice = Dice(1);
     for round in 0..300 {
         let max = bench.log.record_bytes_max();
-        let len = if dice.one_in(8) {
-            max
-        } else {
-            dice.below(700) as usize
-        };
+        let len = if dice.one_in(8) { max } else { dice.below(700) as usize };
         bench.try_append(1 + dice.below(3), len).unwrap();
         if dice.one_in(3) {
             assert_eq!(bench.sync(), bench.last());
@@ -43,11 +39,7 @@ fn an_empty_log_has_nothing_to_replay() {
     let bench = Bench::new();
     assert_eq!(bench.check().records, 0);
     let position = Position::NONE;
-    let start = ReplayStart {
-        position,
-        version: Version(9),
-        synced: Version(9),
-    };
+    let start = ReplayStart { position, version: Version(9), synced: Version(9) };
     let (end, entries) = read(&Disk::default(), start).unwrap();
     assert_eq!((end.last, entries.len()), (Version(9), 0));
 }
@@ -99,34 +91,18 @@ fn rotation_makes_the_next_header_durable_then_the_end_then_the_first_record() {
     let (old, new) = ("log-0".to_owned(), "log-1".to_owned());
     // The new file is zeroed, synced and entered first.
     let made = [
-        Event::Write {
-            file: new.clone(),
-            offset: 0,
-            len: SEGMENT_BYTES as usize,
-        },
+        Event::Write { file: new.clone(), offset: 0, len: SEGMENT_BYTES as usize },
         Event::Sync { file: new.clone() },
         Event::SyncDir,
     ];
     assert_eq!(events.drain(..3).collect::<Vec<_>>(), made);
     let offset = SEGMENT_BYTES - 512;
     let then = [
-        Event::Write {
-            file: new.clone(),
-            offset: 0,
-            len: 512,
-        },
+        Event::Write { file: new.clone(), offset: 0, len: 512 },
         Event::Sync { file: new.clone() },
-        Event::Write {
-            file: old.clone(),
-            offset,
-            len: 56,
-        },
+        Event::Write { file: old.clone(), offset, len: 56 },
         Event::Sync { file: old },
-        Event::Write {
-            file: new,
-            offset: 512,
-            len: 56,
-        },
+        Event::Write { file: new, offset: 512, len: 56 },
     ];
     assert_eq!(events, then);
     assert_eq!(bench.syncer.synced(), Version(1));
@@ -143,21 +119,13 @@ fn released_segments_are_recycled_and_their_remains_never_count() {
             bench.sync();
             let (position, version) = (bench.log.position(), Version(bench.last()));
             bench.log.release(position).unwrap();
-            bench.start = ReplayStart {
-                position,
-                version,
-                synced: version,
-            };
+            bench.start = ReplayStart { position, version, synced: version };
             bench.entries.clear();
             assert!(bench.log.bytes() < SEGMENT_BYTES);
         }
         bench.check();
     }
-    assert!(
-        bench.disk.files().len() < 20,
-        "{}",
-        bench.disk.files().len()
-    );
+    assert!(bench.disk.files().len() < 20, "{}", bench.disk.files().len());
 }
 
 #[test]
@@ -180,17 +148,9 @@ fn a_new_log_recycles_what_was_there_before_it_once_that_is_allowed() {
     old.disk.put("log-99999999999999999999", Vec::new());
     old.disk.put("log-18446744073709551615", Vec::new());
     let (end, _) = read(&old.disk, old.start).unwrap();
-    let mut new = Bench::on(
-        old.disk.clone(),
-        Version(end.last.0 + 1),
-        end.position.chain,
-    );
+    let mut new = Bench::on(old.disk.clone(), Version(end.last.0 + 1), end.position.chain);
     new.append(100);
-    assert_eq!(
-        read(&new.disk, old.start).unwrap().1,
-        old.entries,
-        "still there"
-    );
+    assert_eq!(read(&new.disk, old.start).unwrap().1, old.entries, "still there");
     new.log.release(new.log.position()).unwrap();
     assert_eq!(new.disk.files().len(), 1 + 2, "the new one and two spares");
     (0..9).for_each(|_| _ = new.append(2500));
@@ -202,12 +162,7 @@ fn bad_arguments_are_told_and_change_nothing() {
     let mut bench = Bench::new();
     let max = bench.log.record_bytes_max();
     let error = bench.try_append(1, max + 1).unwrap_err();
-    let Error::TooLarge {
-        what: Limit::Batch,
-        len,
-        max: told,
-    } = error
-    else {
+    let Error::TooLarge { what: Limit::Batch, len, max: told } = error else {
         panic!("{error}");
     };
     assert_eq!((len, told), (max + 1, max));
@@ -226,21 +181,13 @@ fn versions_committed_without_the_log_are_passed_over() {
     bench.sync();
     let position = bench.log.position();
     // Version 2 is committed by a checkpoint.
-    bench.start = ReplayStart {
-        position,
-        version: Version(2),
-        synced: Version(2),
-    };
+    bench.start = ReplayStart { position, version: Version(2), synced: Version(2) };
     bench.entries.clear();
     bench.append(3000);
     bench.append(100);
     bench.check();
     // Whoever has lost that checkpoint must not pass over version 2.
-    let lost = ReplayStart {
-        position,
-        version: Version(1),
-        synced: Version(1),
-    };
+    let lost = ReplayStart { position, version: Version(1), synced: Version(1) };
     assert!(matches!(read(&bench.disk, lost), Err(Error::Corrupt(_))));
 }
 
@@ -256,10 +203,7 @@ fn after_a_failed_append_the_log_goes_on_as_if_it_had_not_been() {
                 }
                 bench.disk.fail_after(0, Fault::Write { kept, kind });
                 let error = bench.try_append(1, 99).unwrap_err();
-                assert_eq!(
-                    matches!(error, Error::Full { .. }),
-                    kind == ErrorKind::StorageFull
-                );
+                assert_eq!(matches!(error, Error::Full { .. }), kind == ErrorKind::StorageFull);
                 assert!(!bench.log.is_poisoned());
                 let (end, entries) = read(&bench.disk, bench.start).unwrap();
                 assert_eq!((entries, end.last.0), (bench.entries.clone(), 1));
@@ -294,11 +238,7 @@ fn append_through(fault: Fault, count: usize) -> bool {
         assert!(matches!(bench.try_append(1, 1), Err(Error::Poisoned)));
         assert!(matches!(bench.syncer.sync(), Err(Error::Poisoned)));
         bench.try_append(1, 3000).unwrap_err();
-        assert_eq!(
-            bench.disk.take_events(),
-            [],
-            "nothing is written, no sync is retried"
-        );
+        assert_eq!(bench.disk.take_events(), [], "nothing is written, no sync is retried");
     } else {
         bench.append(3000);
     }
@@ -310,9 +250,7 @@ fn append_through(fault: Fault, count: usize) -> bool {
 fn a_fault_at_any_operation_leaves_the_log_right_or_poisoned() {
     for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
         for kept in [0, 1, 47, 48, 55, 300] {
-            let count = (0..)
-                .find(|&n| !append_through(Fault::Write { kept, kind }, n))
-                .unwrap();
+            let count = (0..).find(|&n| !append_through(Fault::Write { kept, kind }, n)).unwrap();
             assert!(count > 60, "{count}");
         }
     }
@@ -325,17 +263,8 @@ fn a_failed_append_that_cannot_be_wiped_poisons() {
     let mut bench = Bench::new();
     bench.append(50);
     let disk = bench.disk.clone();
-    disk.fail_after(
-        0,
-        Fault::Write {
-            kept: 1000,
-            kind: ErrorKind::Other,
-        },
-    );
-    disk.then_fail(Fault::Write {
-        kept: 0,
-        kind: ErrorKind::Other,
-    });
+    disk.fail_after(0, Fault::Write { kept: 1000, kind: ErrorKind::Other });
+    disk.then_fail(Fault::Write { kept: 0, kind: ErrorKind::Other });
     bench.try_append(1, 10).unwrap_err();
     assert!(bench.log.is_poisoned());
     assert!(matches!(bench.try_append(1, 10), Err(Error::Poisoned)));

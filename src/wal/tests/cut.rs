@@ -23,11 +23,7 @@ struct Promise {
 impl Promise {
     fn of(bench: &Bench, acknowledged: u64) -> Promise {
         let (start, entries) = (bench.start, bench.entries.clone());
-        Promise {
-            start,
-            entries,
-            acknowledged,
-        }
+        Promise { start, entries, acknowledged }
     }
 
     /// What a recovery finds on `image`.
@@ -35,10 +31,7 @@ impl Promise {
         let (end, entries) = read(image, self.start).expect("a power cut is not damage");
         assert!(self.entries.starts_with(&entries), "not a prefix");
         let (last, acknowledged) = (end.last.0, self.acknowledged);
-        assert!(
-            last >= acknowledged,
-            "{acknowledged} was acknowledged, {last} is left"
-        );
+        assert!(last >= acknowledged, "{acknowledged} was acknowledged, {last} is left");
         assert!(end.synced.0 <= last);
         end
     }
@@ -75,11 +68,7 @@ fn history(bench: Bench, dice: &mut Dice, depth: u32, cuts: &mut u32) {
                 acknowledged = acknowledged.max(syncer.sync().unwrap().0);
                 let mut bench = shared.lock().unwrap();
                 let (position, version) = (bench.log.position(), Version(bench.last()));
-                bench.start = ReplayStart {
-                    position,
-                    version,
-                    synced: version,
-                };
+                bench.start = ReplayStart { position, version, synced: version };
                 bench.entries.clear();
                 bench.log.release(position).unwrap();
             }
@@ -109,9 +98,7 @@ fn append(bench: &mut Bench, dice: &mut Dice) {
 fn watch(bench: &Bench, acknowledged: u64, dice: &mut Dice) {
     let (promise, disk) = (Promise::of(bench, acknowledged), bench.disk.clone());
     let mut die = Dice(dice.roll());
-    bench
-        .disk
-        .during_sync(move || drop(promise.check(&disk.cut(&mut die))));
+    bench.disk.during_sync(move || drop(promise.check(&disk.cut(&mut die))));
 }
 
 /// A new log behind what was recovered; until the meta page names it the old one must still be
@@ -125,14 +112,8 @@ fn recover(image: &Disk, promise: &Promise, end: ReplayEnd, dice: &mut Dice) -> 
     let other = image.cut(dice);
     let end = promise.check(&other);
     let mut cut_short = Bench::on(other.clone(), Version(promise.start.version.0 + 1), 0);
-    for entry in promise
-        .entries
-        .iter()
-        .take_while(|entry| entry.last <= end.last.0)
-    {
-        cut_short
-            .try_append(1 + entry.last - entry.first, entry.ops.len())
-            .unwrap();
+    for entry in promise.entries.iter().take_while(|entry| entry.last <= end.last.0) {
+        cut_short.try_append(1 + entry.last - entry.first, entry.ops.len()).unwrap();
         if dice.one_in(3) {
             cut_short.sync();
         }

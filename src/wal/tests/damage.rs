@@ -35,9 +35,7 @@ fn judge(bench: &Bench, files: Files) -> Option<usize> {
             assert!(bench.entries.starts_with(&entries), "wrong records");
             assert_eq!(
                 end.last.0,
-                entries
-                    .last()
-                    .map_or(bench.start.version.0, |entry| entry.last)
+                entries.last().map_or(bench.start.version.0, |entry| entry.last)
             );
             Some(entries.len())
         }
@@ -56,11 +54,7 @@ fn no_flipped_bit_gives_anything_but_the_right_records_or_corrupt() {
             flipped.get_mut(name).unwrap()[bit / 8] ^= 1 << (bit % 8);
             match judge(&bench, flipped) {
                 Some(count) => {
-                    assert_eq!(
-                        count,
-                        bench.entries.len(),
-                        "bit {bit} of {name} lost a record"
-                    );
+                    assert_eq!(count, bench.entries.len(), "bit {bit} of {name} lost a record");
                     right += 1;
                 }
                 None => corrupt += 1,
@@ -68,11 +62,7 @@ fn no_flipped_bit_gives_anything_but_the_right_records_or_corrupt() {
         }
     }
     // Every bit that means anything is noticed: headers of segments, of records, and bodies.
-    let bodies: usize = bench
-        .entries
-        .iter()
-        .map(|entry| entry.ops.len().next_multiple_of(8))
-        .sum();
+    let bodies: usize = bench.entries.iter().map(|entry| entry.ops.len().next_multiple_of(8)).sum();
     assert_eq!(corrupt, 8 * (3 * 64 + 6 * 48 + 2 * 56 + bodies));
     assert_eq!(right + corrupt, 3 * 4096 * 8);
 }
@@ -118,15 +108,8 @@ fn a_lost_sector_is_never_taken_for_a_flipped_bit() {
             let mut ops = vec![0; len];
             *ops.last_mut().unwrap() = last_byte;
             let version = Version(bench.last() + 1);
-            bench
-                .log
-                .append(version, version, Version(0), &ops)
-                .unwrap();
-            bench.entries.push(Entry {
-                first: version.0,
-                last: version.0,
-                ops,
-            });
+            bench.log.append(version, version, Version(0), &ops).unwrap();
+            bench.entries.push(Entry { first: version.0, last: version.0, ops });
             let mut files = bench.disk.files();
             let current = format!("log-{}", files.len() - 1);
             let bytes = files.get_mut(&current).unwrap();
@@ -181,17 +164,9 @@ fn under_pipelining_a_lost_record_before_a_kept_one_is_the_torn_tail() {
     let mut files = bench.disk.files();
     assert_eq!(judge(&bench, files.clone()), Some(4));
     files.get_mut("log-0").unwrap()[2560..].fill(0);
-    assert_eq!(
-        judge(&bench, files.clone()),
-        None,
-        "version 4 knows 1 to 3 as synced"
-    );
+    assert_eq!(judge(&bench, files.clone()), None, "version 4 knows 1 to 3 as synced");
     files.get_mut("log-1").unwrap()[512..].fill(0);
-    assert_eq!(
-        judge(&bench, files),
-        Some(3),
-        "nothing that follows was ever acknowledged"
-    );
+    assert_eq!(judge(&bench, files), Some(3), "nothing that follows was ever acknowledged");
 }
 
 #[test]
@@ -277,24 +252,11 @@ fn records_that_an_earlier_recovery_dropped_never_count_again() {
     let (mut record, ops) = (Vec::new(), vec![7; 100]);
     let (version, synced) = (Version(2), Version(1));
     let life = bench.start.position.life;
-    let new = NewRecord {
-        kind: COMMITS,
-        first: version,
-        last: version,
-        synced,
-        body: &ops,
-    };
+    let new = NewRecord { kind: COMMITS, first: version, last: version, synced, body: &ops };
     new.encode(life, 1024, chain, &mut record);
     bytes[1024..1024 + record.len()].copy_from_slice(&record);
     let (end, entries) = read(&Disk::of(files), bench.start).unwrap();
-    assert_eq!(
-        entries[1..],
-        [Entry {
-            first: 2,
-            last: 2,
-            ops
-        }]
-    );
+    assert_eq!(entries[1..], [Entry { first: 2, last: 2, ops }]);
     assert!(end.last == version && end.torn);
 }
 
@@ -318,13 +280,7 @@ fn a_cycle_of_segments_ends() {
     let mut bytes = bench.disk.files()["log-0"].clone();
     let (first, synced, mut end) = (Version(1), Version(0), Vec::new());
     let body = life.to_le_bytes();
-    let new = NewRecord {
-        kind: SEGMENT_END,
-        first,
-        last: first,
-        synced,
-        body: &body,
-    };
+    let new = NewRecord { kind: SEGMENT_END, first, last: first, synced, body: &body };
     new.encode(life, 512, bench.start.position.chain, &mut end);
     bytes[512..512 + end.len()].copy_from_slice(&end);
     let files = BTreeMap::from([("log-0".to_owned(), bytes)]);

@@ -33,14 +33,8 @@ impl Dice {
 /// What was asked of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    Write {
-        file: String,
-        offset: u64,
-        len: usize,
-    },
-    Sync {
-        file: String,
-    },
+    Write { file: String, offset: u64, len: usize },
+    Sync { file: String },
     SyncDir,
 }
 
@@ -113,9 +107,7 @@ impl Disk {
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         self.with(|state| {
             let files = state.files.iter();
-            files
-                .map(|(name, file)| (name.clone(), file.current.clone()))
-                .collect()
+            files.map(|(name, file)| (name.clone(), file.current.clone())).collect()
         })
     }
 
@@ -191,11 +183,8 @@ impl Content {
                 continue;
             }
             let all = dice.below(100) < luck;
-            let count = if all {
-                writes.len()
-            } else {
-                dice.below(writes.len() as u64 + 1) as usize
-            };
+            let count =
+                if all { writes.len() } else { dice.below(writes.len() as u64 + 1) as usize };
             for (at, new) in &writes[..count] {
                 let (from, to) = (range.start.max(*at), range.end.min(at + new.len()));
                 bytes[from..to].copy_from_slice(&new[from - at..to - at]);
@@ -215,13 +204,8 @@ fn missing(op: &'static str, name: &str) -> Error {
 impl Storage for Disk {
     fn open(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
         let there = self.with(|state| state.files.contains_key(name));
-        let file = File {
-            name: name.to_owned(),
-            disk: self.clone(),
-        };
-        there
-            .then(|| Arc::new(file) as Arc<dyn StorageFile>)
-            .ok_or_else(|| missing("open", name))
+        let file = File { name: name.to_owned(), disk: self.clone() };
+        there.then(|| Arc::new(file) as Arc<dyn StorageFile>).ok_or_else(|| missing("open", name))
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
@@ -238,10 +222,7 @@ impl Storage for Disk {
 
     fn remove(&self, name: &str) -> Result<()> {
         self.with(|state| {
-            let gone = state
-                .files
-                .remove(name)
-                .ok_or_else(|| missing("remove", name))?;
+            let gone = state.files.remove(name).ok_or_else(|| missing("remove", name))?;
             state.removed.insert(name.to_owned(), gone);
             Ok(())
         })
@@ -255,10 +236,7 @@ impl Storage for Disk {
         self.with(|state| {
             state.events.push(Event::SyncDir);
             state.removed.clear();
-            state
-                .files
-                .values_mut()
-                .for_each(|file| file.entry_durable = true);
+            state.files.values_mut().for_each(|file| file.entry_durable = true);
         });
         Ok(())
     }
@@ -266,9 +244,7 @@ impl Storage for Disk {
 
 impl File {
     fn with<R>(&self, f: impl FnOnce(&mut Content) -> R) -> Result<R> {
-        let found = self
-            .disk
-            .with(|state| state.files.get_mut(&self.name).map(f));
+        let found = self.disk.with(|state| state.files.get_mut(&self.name).map(f));
         found.ok_or_else(|| missing("use", &self.name))
     }
 
@@ -292,8 +268,7 @@ impl File {
 
 impl StorageFile for File {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        self.disk
-            .with(|state| state.longest_read = state.longest_read.max(bytes.len()));
+        self.disk.with(|state| state.longest_read = state.longest_read.max(bytes.len()));
         self.with(|file| {
             let offset = offset as usize;
             match file.current.get(offset..offset + bytes.len()) {
@@ -301,11 +276,7 @@ impl StorageFile for File {
                     bytes.copy_from_slice(there);
                     Ok(())
                 }
-                None => Err(Error::io(
-                    "read",
-                    &self.name,
-                    io::ErrorKind::UnexpectedEof.into(),
-                )),
+                None => Err(Error::io("read", &self.name, io::ErrorKind::UnexpectedEof.into())),
             }
         })?
     }
@@ -318,16 +289,12 @@ impl StorageFile for File {
         };
         self.with(|file| {
             let at = offset as usize;
-            assert!(
-                at + bytes.len() <= file.current.len(),
-                "written beyond the allocated length"
-            );
+            assert!(at + bytes.len() <= file.current.len(), "written beyond the allocated length");
             file.current[at..at + kept.len()].copy_from_slice(kept);
             file.pending.push((at, kept.to_vec()));
         })?;
         let (file, len) = (self.name.clone(), kept.len());
-        self.disk
-            .with(|state| state.events.push(Event::Write { file, offset, len }));
+        self.disk.with(|state| state.events.push(Event::Write { file, offset, len }));
         match strike {
             Some(Fault::Write { kind, .. }) => Err(Error::io("write", &self.name, kind.into())),
             _ => Ok(()),
@@ -365,8 +332,7 @@ impl StorageFile for File {
             }
         })?;
         let file = self.name.clone();
-        self.disk
-            .with(|state| state.events.push(Event::Sync { file }));
+        self.disk.with(|state| state.events.push(Event::Sync { file }));
         Ok(())
     }
 

@@ -19,31 +19,13 @@ use crate::{
 use std::{collections::BTreeMap, ops::Bound};
 
 fn begin(life: u64, offset: u64, chain: u32, version: u64) -> ReplayStart {
-    let (position, version) = (
-        Position {
-            life,
-            offset,
-            chain,
-        },
-        Version(version),
-    );
-    ReplayStart {
-        position,
-        version,
-        synced: version,
-    }
+    let (position, version) = (Position { life, offset, chain }, Version(version));
+    ReplayStart { position, version, synced: version }
 }
 
 fn header(life: u64, before: u64, first: u64, segment_bytes: u64) -> SegmentHeader {
     let (store_id, first) = (STORE_ID, Version(first));
-    SegmentHeader {
-        store_id,
-        life,
-        first,
-        segment_bytes,
-        chain: 0,
-        before,
-    }
+    SegmentHeader { store_id, life, first, segment_bytes, chain: 0, before }
 }
 
 /// Replays, and reads the operations of what counts as a record.
@@ -78,21 +60,12 @@ fn random_bytes_are_no_log() {
     let mut dice = Dice(4);
     for _ in 0..2000 {
         let len = dice.below(9000) as usize;
-        let bytes: Vec<u8> = std::iter::repeat_with(|| dice.roll() as u8)
-            .take(len)
-            .collect();
+        let bytes: Vec<u8> = std::iter::repeat_with(|| dice.roll() as u8).take(len).collect();
         let disk = Disk::of(BTreeMap::from([("log-0".to_owned(), bytes.clone())]));
-        assert_eq!(
-            drive(&disk, begin(dice.roll(), odd(&mut dice), 0, odd(&mut dice))),
-            0
-        );
+        assert_eq!(drive(&disk, begin(dice.roll(), odd(&mut dice), 0, odd(&mut dice))), 0);
         // With a header that is right, so that the records are looked at.
         let mut bytes = bytes;
-        let segment_bytes = if dice.one_in(4) {
-            odd(&mut dice)
-        } else {
-            len as u64
-        };
+        let segment_bytes = if dice.one_in(4) { odd(&mut dice) } else { len as u64 };
         let header = header(9, dice.below(10), odd(&mut dice), segment_bytes);
         if bytes.len() >= 512 {
             bytes[..512].copy_from_slice(&header.encode());
@@ -115,11 +88,7 @@ struct Forger {
 impl Forger {
     /// What it should be, or a lie.
     fn say(&mut self, truth: u64) -> u64 {
-        if self.dice.one_in(self.lies) {
-            odd(&mut self.dice)
-        } else {
-            truth
-        }
+        if self.dice.one_in(self.lies) { odd(&mut self.dice) } else { truth }
     }
 
     /// The segment `life`, which goes on where the last one ended.
@@ -137,11 +106,7 @@ impl Forger {
             if ended {
                 body = self.say(life + 1).to_le_bytes().to_vec();
             }
-            let last = if ended {
-                self.version
-            } else {
-                self.version + self.dice.below(2)
-            };
+            let last = if ended { self.version } else { self.version + self.dice.below(2) };
             let new = NewRecord {
                 kind: if ended { SEGMENT_END } else { COMMITS },
                 first: Version(self.say(self.version)),
@@ -163,23 +128,13 @@ fn forged_records_neither_panic_nor_go_round_in_circles() {
     let (mut dice, mut records) = (Dice(5), 0);
     for _ in 0..3000 {
         let (lies, seed) = ([4, 30, 300][dice.below(3) as usize], dice.roll());
-        let mut forger = Forger {
-            dice: Dice(seed),
-            lies,
-            chain: 0,
-            version: 1,
-        };
+        let mut forger = Forger { dice: Dice(seed), lies, chain: 0, version: 1 };
         let lives = 1..=1 + dice.below(5);
-        let files = lives
-            .map(|life| (format!("log-{life}"), forger.segment(life)))
-            .collect();
+        let files = lives.map(|life| (format!("log-{life}"), forger.segment(life))).collect();
         let version = if dice.one_in(9) { odd(&mut dice) } else { 0 };
         records += drive(&Disk::of(files), begin(1, 512, 0, version));
     }
-    assert!(
-        records > 10_000,
-        "the forgeries must be good enough to be believed: {records}"
-    );
+    assert!(records > 10_000, "the forgeries must be good enough to be believed: {records}");
 }
 
 #[test]
@@ -189,13 +144,7 @@ fn a_length_beyond_the_segment_is_corrupt() {
     // The header alone of a record whose body would be 4 GiB long.
     let body = vec![1; 64];
     let (first, synced, mut record) = (Version(1), Version(0), Vec::new());
-    let new = NewRecord {
-        kind: COMMITS,
-        first,
-        last: first,
-        synced,
-        body: &body,
-    };
+    let new = NewRecord { kind: COMMITS, first, last: first, synced, body: &body };
     new.encode(1, 512, 0, &mut record);
     record.truncate(HEADER_BYTES);
     mask(&mut record, 1, 512);
@@ -215,31 +164,12 @@ fn operations_come_back_as_they_were_and_garbage_ends() {
     let (name, key, value) = ("ages", b"ada".as_slice(), [7; 300]);
     let (from, to) = (Bound::Included(key), Bound::Excluded(b"z".as_slice()));
     let ops = [
-        Op::CreateTable {
-            id: 1,
-            name,
-            types: &[1, 2, 3],
-        },
-        Op::Insert {
-            table: u32::MAX,
-            key,
-            value: &value,
-        },
-        Op::Remove {
-            table: 128,
-            key: b"",
-        },
+        Op::CreateTable { id: 1, name, types: &[1, 2, 3] },
+        Op::Insert { table: u32::MAX, key, value: &value },
+        Op::Remove { table: 128, key: b"" },
         Op::RemoveRange { table: 0, from, to },
-        Op::RemoveRange {
-            table: 0,
-            from: Bound::Excluded(key),
-            to: Bound::Unbounded,
-        },
-        Op::RemoveRange {
-            table: 0,
-            from: Bound::Unbounded,
-            to: Bound::Included(b""),
-        },
+        Op::RemoveRange { table: 0, from: Bound::Excluded(key), to: Bound::Unbounded },
+        Op::RemoveRange { table: 0, from: Bound::Unbounded, to: Bound::Included(b"") },
         Op::RenameTable { id: 1, name: "" },
         Op::DropTable { id: 1 },
     ];
@@ -250,16 +180,15 @@ fn operations_come_back_as_they_were_and_garbage_ends() {
     for len in 0..bytes.len() {
         let mut read: Vec<_> = Ops::new(&bytes[..len]).collect();
         let cut = read.pop_if(|op| op.is_err()).is_some();
-        assert!(
-            read.into_iter()
-                .map(Result::unwrap)
-                .eq(ops.into_iter().take(back.len()).scan(0, |end, op| {
-                    let mut one = Vec::new();
-                    op.encode(&mut one);
-                    *end += one.len();
-                    (*end <= len).then_some(op)
-                }))
-        );
+        assert!(read.into_iter().map(Result::unwrap).eq(ops.into_iter().take(back.len()).scan(
+            0,
+            |end, op| {
+                let mut one = Vec::new();
+                op.encode(&mut one);
+                *end += one.len();
+                (*end <= len).then_some(op)
+            }
+        )));
         let mut ends = vec![0];
         for op in &ops {
             let mut one = Vec::new();
@@ -271,9 +200,7 @@ fn operations_come_back_as_they_were_and_garbage_ends() {
     let mut dice = Dice(7);
     for _ in 0..20_000 {
         let len = dice.below(60) as usize;
-        let mut garbage: Vec<u8> = std::iter::repeat_with(|| dice.roll() as u8)
-            .take(len)
-            .collect();
+        let mut garbage: Vec<u8> = std::iter::repeat_with(|| dice.roll() as u8).take(len).collect();
         if let Some(tag) = garbage.first_mut() {
             *tag %= 8;
         }

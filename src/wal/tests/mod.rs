@@ -38,36 +38,20 @@ impl Bench {
     fn on(disk: Disk, next: Version, chain: u32) -> Bench {
         let log = Log::create(disk.storage(), STORE_ID, SEGMENT_BYTES, next, chain).unwrap();
         let (syncer, version) = (log.syncer(), Version(next.0 - 1));
-        let start = ReplayStart {
-            position: log.position(),
-            version,
-            synced: version,
-        };
-        Bench {
-            disk,
-            log,
-            syncer,
-            start,
-            entries: Vec::new(),
-        }
+        let start = ReplayStart { position: log.position(), version, synced: version };
+        Bench { disk, log, syncer, start, entries: Vec::new() }
     }
 
     fn last(&self) -> u64 {
-        self.entries
-            .last()
-            .map_or(self.start.version.0, |entry| entry.last)
+        self.entries.last().map_or(self.start.version.0, |entry| entry.last)
     }
 
     /// Appends `versions` versions with `len` bytes of operations; the model follows on success.
     fn try_append(&mut self, versions: u64, len: usize) -> Result<Position> {
         let (first, last) = (self.last() + 1, self.last() + versions);
         let mut dice = Dice(first ^ (len as u64) << 32);
-        let ops: Vec<u8> = std::iter::repeat_with(|| dice.roll() as u8)
-            .take(len)
-            .collect();
-        let position = self
-            .log
-            .append(Version(first), Version(last), Version(0), &ops)?;
+        let ops: Vec<u8> = std::iter::repeat_with(|| dice.roll() as u8).take(len).collect();
+        let position = self.log.append(Version(first), Version(last), Version(0), &ops)?;
         self.entries.push(Entry { first, last, ops });
         Ok(position)
     }
@@ -98,11 +82,7 @@ impl Bench {
 fn read(disk: &Disk, start: ReplayStart) -> Result<(ReplayEnd, Vec<Entry>)> {
     let mut entries = Vec::new();
     let end = replay(disk, STORE_ID, start, &mut |first, last, ops| {
-        entries.push(Entry {
-            first: first.0,
-            last: last.0,
-            ops: ops.to_vec(),
-        });
+        entries.push(Entry { first: first.0, last: last.0, ops: ops.to_vec() });
         Ok(())
     })?;
     Ok((end, entries))

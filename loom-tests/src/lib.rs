@@ -1,0 +1,57 @@
+//! How a model is run. One file a protocol in `tests/`; each model has twins: the same model with one
+//! seeded bug, which must fail with its own message.
+#[cfg(not(loom))]
+compile_error!("without --cfg loom nothing would be checked: run cargo from loom-tests/");
+
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+/// The environment variable that sets the preemption bound: 2 if absent; the long run takes 3.
+pub const BOUND_VARIABLE: &str = "RECTO_LOOM_BOUND";
+
+/// Runs `model` in every order with at most so many preemptions, and prints how many there were.
+///
+/// # Panics
+/// If an order fails; and if loom was told to stop early, for it would call that a success.
+pub fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    let bound = std::env::var(BOUND_VARIABLE).map_or(2, |v| v.parse().expect("a number"));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(bound);
+    builder.max_branches = 20_000;
+    let whole = builder.max_duration.is_none() && builder.max_permutations.is_none();
+    assert!(whole, "LOOM_MAX_DURATION or LOOM_MAX_PERMUTATIONS would cut the run short unnoticed");
+    assert!(builder.checkpoint_file.is_none(), "LOOM_CHECKPOINT_FILE would begin in the middle");
+    let executions = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&executions);
+    builder.check(move || {
+        count.fetch_add(1, Relaxed);
+        model();
+    });
+    let executions = executions.load(Relaxed);
+    // Past the test harness, which swallows what is printed by tests that pass.
+    let line = format!("loom: {name}: {executions} executions at preemption bound {bound}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
+    assert!(executions > 20, "{name}: {executions} executions are no model of concurrency");
+}
+
+/// Counts across executions, to show that a model reaches what it is about.
+#[derive(Default)]
+pub struct Reached(AtomicUsize);
+
+impl Reached {
+    /// Counts one.
+    pub fn note(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// # Panics
+    /// If nothing was counted.
+    pub fn expect(&self, what: &str) {
+        assert!(self.0.load(Relaxed) > 0, "no execution of the model reached: {what}");
+    }
+}

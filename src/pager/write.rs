@@ -1,0 +1,578 @@
+//! Changing pages: copies, births, deaths, and what a request or a group takes back when it fails.
+//! Owns: [`WritePager`], the writer's side of the pager. Keeps I1 and I2.
+//!
+//! A page is changed in place only by the request that made it, which its birth version tells: a
+//! request works under the version that it will take. What a request gives up is retired with the
+//! generation being applied; what it made and gave up itself is free at once.
+
+use super::{
+    CachedPage, Pager, Pages, PagesMut, TableId,
+    alloc::FreeSpace,
+    frames::{FrameId, FrameWriter},
+    slots::Slot,
+};
+use crate::{
+    error::{Error, Resource, Result},
+    page::{self, Child, Kind, PageId, Run, overflow},
+    publish::{Generation, Lease, Version},
+    reclaim::{Mark as RetireMark, Reclaimer},
+    sync::Arc,
+};
+use std::{
+    collections::HashMap,
+    ops::{Index, IndexMut},
+};
+
+/// What the writer knows of the page in a frame.
+#[derive(Clone, Copy, Debug)]
+struct Tenant {
+    page: PageId,
+    pages: u32,
+    birth: Version,
+    state: Tenancy,
+}
+
+/// The life of a frame, as the writer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tenancy {
+    /// Nothing of the writer's: free, or a clean page of a storage without a map.
+    Vacant,
+    /// Its page was written since the last checkpoint and is alive.
+    Dirty,
+    /// Given up; some reader may still look at it.
+    Retired,
+}
+
+/// A page number that waits for the readers that may see it, with the pages behind it in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The first page.
+    pub first: PageId,
+    /// How many pages.
+    pub pages: u32,
+}
+
+/// A dirty page as a checkpoint takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct DirtyPage {
+    /// The page, or a run's first.
+    pub page: PageId,
+    /// How many pages.
+    pub pages: u32,
+    /// Where its bytes are.
+    pub frame: FrameId,
+    /// The version that made it.
+    pub birth: Version,
+}
+
+/// Where a request began, to go back to.
+#[derive(Debug)]
+pub struct Savepoint {
+    made: usize,
+    undirtied: usize,
+    pages: RetireMark,
+    frames: RetireMark,
+}
+
+/// The tenant of every frame, singles and runs apart, as their numbers are.
+#[derive(Default)]
+struct Tenants {
+    singles: Vec<Tenant>,
+    runs: Vec<Tenant>,
+}
+
+impl Tenants {
+    fn get(&self, frame: FrameId) -> Option<&Tenant> {
+        let (is_run, number) = frame.place();
+        if is_run { self.runs.get(number) } else { self.singles.get(number) }
+    }
+
+    fn set(&mut self, frame: FrameId, tenant: Tenant) {
+        let (is_run, number) = frame.place();
+        let tenants = if is_run { &mut self.runs } else { &mut self.singles };
+        if number >= tenants.len() {
+            tenants.resize(number + 1, VACANT);
+        }
+        tenants[number] = tenant;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (FrameId, &Tenant)> {
+        let singles = self.singles.iter().enumerate().map(|(n, t)| (FrameId::at(false, n), t));
+        singles.chain(self.runs.iter().enumerate().map(|(n, t)| (FrameId::at(true, n), t)))
+    }
+}
+
+impl Index<FrameId> for Tenants {
+    type Output = Tenant;
+
+    fn index(&self, frame: FrameId) -> &Tenant {
+        self.get(frame).expect("the writer has used this frame")
+    }
+}
+
+impl IndexMut<FrameId> for Tenants {
+    fn index_mut(&mut self, frame: FrameId) -> &mut Tenant {
+        let (is_run, number) = frame.place();
+        if is_run { &mut self.runs[number] } else { &mut self.singles[number] }
+    }
+}
+
+/// The writer's side of the pager.
+pub struct WritePager {
+    pager: Arc<Pager>,
+    arena: FrameWriter,
+    space: FreeSpace,
+    tenants: Tenants,
+    dirty_pages: u64,
+    waiting_pages: Reclaimer<Extent>,
+    waiting_frames: Reclaimer<FrameId>,
+    /// Pages made by the group being applied, some of them given up again or used twice.
+    made: Vec<PageId>,
+    /// Frames whose dirty page the group being applied gave up.
+    undirtied: Vec<FrameId>,
+    version: Version,
+    generation: Generation,
+    file_pages: u32,
+    /// Pages of the request in progress that were written to their places already, with the
+    /// number of pages behind each.
+    spilled: HashMap<PageId, u32>,
+    /// The request in progress may write its pages early, once this many pages are dirty.
+    spill_pages: u64,
+    freed_pages: Vec<Extent>,
+    freed_frames: Vec<FrameId>,
+}
+
+const VACANT: Tenant =
+    Tenant { page: PageId(0), pages: 0, birth: Version(0), state: Tenancy::Vacant };
+
+impl WritePager {
+    /// The write side of `pager`, whose free space is `space`.
+    pub fn new(pager: Arc<Pager>, arena: FrameWriter, space: FreeSpace) -> Result<WritePager> {
+        let file_pages = u32::try_from(pager.file_bytes()? / pager.page_bytes() as u64);
+        pager.slots.grow(space.end());
+        Ok(WritePager {
+            pager,
+            arena,
+            tenants: Tenants::default(),
+            dirty_pages: 0,
+            waiting_pages: Reclaimer::default(),
+            waiting_frames: Reclaimer::default(),
+            made: Vec::new(),
+            undirtied: Vec::new(),
+            version: Version(0),
+            generation: Generation(0),
+            file_pages: file_pages.unwrap_or(u32::MAX),
+            spilled: HashMap::new(),
+            spill_pages: u64::MAX,
+            freed_pages: Vec::new(),
+            freed_frames: Vec::new(),
+            space,
+        })
+    }
+
+    /// The shared side.
+    pub fn pager(&self) -> &Arc<Pager> {
+        &self.pager
+    }
+
+    /// Bytes of pages written since the last checkpoint and still alive.
+    pub fn dirty_bytes(&self) -> u64 {
+        self.dirty_pages * self.page_bytes() as u64
+    }
+
+    /// Bytes of all frames in use, the retired ones that readers keep included.
+    pub fn frame_bytes(&self) -> u64 {
+        self.pager.frames.written_bytes() as u64 + self.pager.frames.filled_bytes() as u64
+    }
+
+    /// Free pages, those that wait for a reader or a checkpoint, and the file's length in pages.
+    pub fn space_pages(&self) -> (u32, u64, u32) {
+        let waiting = self.waiting_pages.iter().map(|extent| u64::from(extent.pages)).sum();
+        (self.space.pages(), waiting, self.space.end())
+    }
+
+    /// Registers a live snapshot, which sees pages and frames.
+    pub fn pin(&mut self, version: Version, generation: Generation, lease: &Arc<Lease>) {
+        self.waiting_pages.pin(version, generation, lease.clone());
+        self.waiting_frames.pin(version, generation, lease.clone());
+    }
+
+    /// Registers a durable checkpoint, which names page numbers alone.
+    pub fn pin_pages(&mut self, version: Version, generation: Generation, lease: Arc<Lease>) {
+        self.waiting_pages.pin(version, generation, lease);
+    }
+
+    /// Takes back what no reader can see any more.
+    pub fn reclaim(&mut self) {
+        let mut pages = std::mem::take(&mut self.freed_pages);
+        self.waiting_pages.take(&mut pages);
+        for extent in pages.drain(..) {
+            self.space.give(extent.first, extent.pages);
+        }
+        self.freed_pages = pages;
+        let mut frames = std::mem::take(&mut self.freed_frames);
+        self.waiting_frames.take(&mut frames);
+        for frame in frames.drain(..) {
+            self.vacate(frame);
+        }
+        self.freed_frames = frames;
+    }
+
+    /// Starts a group: everything given up from now on ends with `generation`.
+    pub fn begin_group(&mut self, generation: Generation) {
+        debug_assert!(self.made.is_empty() && self.undirtied.is_empty());
+        self.generation = generation;
+    }
+
+    /// Starts a request under the version that it will take if it succeeds.
+    pub fn begin_request(&mut self, version: Version) -> Savepoint {
+        self.arena.share();
+        self.version = version;
+        self.spill_pages = u64::MAX;
+        self.savepoint()
+    }
+
+    /// A point of the group in progress to go back to.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            made: self.made.len(),
+            undirtied: self.undirtied.len(),
+            pages: self.waiting_pages.mark(),
+            frames: self.waiting_frames.mark(),
+        }
+    }
+
+    /// Undoes everything since `point`: pages made are free again, retirements are taken back.
+    pub fn undo(&mut self, point: &Savepoint) {
+        self.waiting_pages.undo(point.pages);
+        self.waiting_frames.undo(point.frames);
+        for index in point.undirtied..self.undirtied.len() {
+            let frame = self.undirtied[index];
+            let tenant = &mut self.tenants[frame];
+            tenant.state = Tenancy::Dirty;
+            self.dirty_pages += u64::from(tenant.pages);
+        }
+        self.undirtied.truncate(point.undirtied);
+        for index in point.made..self.made.len() {
+            let page = self.made[index];
+            // Neither: given up by the request itself already, or listed a second time.
+            if let Some(frame) = self.dirty_frame(page) {
+                let pages = self.tenants[frame].pages;
+                self.discard(frame);
+                self.space.give(page, pages);
+            } else if let Some(pages) = self.spilled.remove(&page) {
+                self.space.give(page, pages);
+            }
+        }
+        self.made.truncate(point.made);
+    }
+
+    /// Ends a group that is logged: its pages turn shared and its retirements wait for readers.
+    pub fn commit_group(&mut self) {
+        self.arena.share();
+        self.made.clear();
+        self.undirtied.clear();
+        self.spilled.clear();
+        self.spill_pages = u64::MAX;
+        self.waiting_pages.commit();
+        self.waiting_frames.commit();
+    }
+
+    /// Lets the request in progress write its own pages to their places once `pages` are dirty. It
+    /// must then be committed by a checkpoint, for the log no longer holds it.
+    pub fn allow_spill(&mut self, pages: u64) {
+        self.spill_pages = pages;
+    }
+
+    /// Takes [`allow_spill`](Self::allow_spill) back.
+    pub fn forbid_spill(&mut self) {
+        self.spill_pages = u64::MAX;
+    }
+
+    /// Whether pages of the request in progress lie in their places already.
+    pub fn has_spilled(&self) -> bool {
+        !self.spilled.is_empty()
+    }
+
+    /// The live dirty pages, ascending by page.
+    pub fn dirty(&self) -> Vec<DirtyPage> {
+        let dirty = self.tenants.iter().filter(|(_, t)| t.state == Tenancy::Dirty);
+        let mut pages: Vec<DirtyPage> = dirty
+            .map(|(frame, t)| DirtyPage { page: t.page, pages: t.pages, frame, birth: t.birth })
+            .collect();
+        pages.sort_unstable_by_key(|dirty| dirty.page);
+        pages
+    }
+
+    /// After a checkpoint is durable: its pages that are still alive and still in their frames turn
+    /// clean, and their frames wait for the readers pinned before `generation`. A group in progress
+    /// that is undone later does not take this back.
+    pub fn mark_clean(&mut self, written: &[DirtyPage], generation: Generation) {
+        for dirty in written {
+            let tenant = self.tenants[dirty.frame];
+            let same = tenant.page == dirty.page && tenant.birth == dirty.birth;
+            if tenant.state != Tenancy::Dirty || !same {
+                continue;
+            }
+            self.dirty_pages -= u64::from(tenant.pages);
+            if self.pager.is_mapped(dirty.page, dirty.pages) {
+                // Release (in `set`): whoever sees the page clean sees the file's bytes, synced.
+                self.pager.slots.set(dirty.page.0, Slot::Clean);
+                self.tenants[dirty.frame].state = Tenancy::Retired;
+                self.waiting_frames.retire_now(dirty.frame, tenant.birth, generation);
+            } else {
+                self.tenants[dirty.frame] = VACANT;
+                self.pager.adopt(dirty.page, dirty.pages, dirty.frame);
+            }
+        }
+    }
+
+    /// Appends the list of free space for the page file to remember: what is free now, what only
+    /// readers and the checkpoint before this one hold back, for neither outlives the process, and
+    /// `more`.
+    pub fn encode_free_space(&self, more: &[Extent], out: &mut Vec<u8>) {
+        let mut space = self.space.clone();
+        for extent in self.waiting_pages.iter().chain(more) {
+            space.give(extent.first, extent.pages);
+        }
+        space.fold_recent();
+        space.encode(out);
+    }
+
+    /// The greatest length of that list with `more` further extents.
+    pub fn free_space_bytes_max(&self, more: usize) -> usize {
+        let waiting = self.waiting_pages.iter().count();
+        self.space.encoded_bytes_max(waiting + more)
+    }
+
+    /// The page file's length, in pages that were ever given out.
+    pub fn end(&self) -> u32 {
+        self.space.end()
+    }
+
+    /// Page numbers for something that is written beside the tree: the lists of a checkpoint.
+    pub fn take_pages(&mut self, pages: u32) -> Result<PageId> {
+        let first = match self.space.take(pages) {
+            Some(first) => first,
+            None => self.take_at_end(pages)?,
+        };
+        self.pager.slots.set(first.0, Slot::Cold);
+        Ok(first)
+    }
+
+    /// Gives page numbers back that no snapshot and no meta page ever named.
+    pub fn give_pages(&mut self, extent: Extent) {
+        self.space.give(extent.first, extent.pages);
+    }
+
+    /// Lets go of clean frames until at most `bytes` of them remain, for storages without a map. They
+    /// come back when the readers pinned before `generation` are gone.
+    pub fn evict(&mut self, bytes: u64, generation: Generation) {
+        let mut excess = self.pager.cached_bytes().saturating_sub(bytes);
+        while excess > 0
+            && let Some(cached) = self.pager.next_cached()
+        {
+            let CachedPage { page, pages, frame } = cached;
+            if self.pager.slots.load(page.0) == Slot::Frame(frame) {
+                self.pager.slots.set(page.0, Slot::Cold);
+                // Birth 0: any snapshot may have looked at a clean page.
+                self.waiting_frames.retire_now(frame, Version(0), generation);
+            } else {
+                // The number was used again since, so nobody could see the page any more.
+                self.vacate(frame);
+            }
+            excess = excess.saturating_sub(u64::from(pages) * self.page_bytes() as u64);
+        }
+    }
+
+    fn take_at_end(&mut self, pages: u32) -> Result<PageId> {
+        let end =
+            self.space.end().checked_add(pages).ok_or(Error::Full { what: Resource::Pages })?;
+        if end > self.file_pages {
+            // An eighth at a time, so that a growing file is grown a bounded number of times; where
+            // the device cannot give that, just what is needed.
+            let step = (self.file_pages / 8).clamp(64, 1 << 14).max(pages);
+            let target = self.file_pages.saturating_add(step).max(end);
+            let grown = self.pager.grow_file(target).map(|()| target);
+            self.file_pages = grown.or_else(|_| self.pager.grow_file(end).map(|()| end))?;
+        }
+        let first = self.space.take_at_end(pages).ok_or(Error::Full { what: Resource::Pages })?;
+        self.pager.slots.grow(self.space.end());
+        Ok(first)
+    }
+
+    fn place(&mut self, pages: u32) -> Result<(Child, FrameId)> {
+        if self.dirty_pages >= self.spill_pages {
+            self.spill()?;
+        }
+        let frame = self.arena.alloc(pages)?;
+        let first = match self.take_pages(pages) {
+            Ok(first) => first,
+            Err(e) => {
+                self.arena.reuse(frame);
+                return Err(e);
+            }
+        };
+        self.settle(first, pages, frame);
+        self.made.push(first);
+        Ok((Child { page: first, birth: self.version.0 as u32 }, frame))
+    }
+
+    /// Puts a page of the request in progress into a frame.
+    fn settle(&mut self, page: PageId, pages: u32, frame: FrameId) {
+        let birth = self.version;
+        self.tenants.set(frame, Tenant { page, pages, birth, state: Tenancy::Dirty });
+        self.dirty_pages += u64::from(pages);
+        self.pager.slots.set(page.0, Slot::Frame(frame));
+    }
+
+    /// Writes the leaves and runs of the request in progress to their places, without a sync: only
+    /// the meta page that commits the request will name them.
+    fn spill(&mut self) -> Result<()> {
+        let mut out: Vec<DirtyPage> = Vec::new();
+        for index in 0..self.made.len() {
+            let Some(frame) = self.dirty_frame(self.made[index]) else {
+                continue;
+            };
+            let tenant = self.tenants[frame];
+            // Branches stay: every further insertion comes through them.
+            let bytes = self.pager.frames.bytes(frame);
+            if tenant.birth == self.version && page::level(bytes) == 0 {
+                let (page, pages, birth) = (tenant.page, tenant.pages, tenant.birth);
+                out.push(DirtyPage { page, pages, frame, birth });
+            }
+        }
+        out.sort_unstable_by_key(|dirty| dirty.page);
+        out.dedup_by_key(|dirty| dirty.page);
+        super::checkpoint::write_pages(&self.pager, &out)?;
+        for dirty in &out {
+            self.discard(dirty.frame);
+            self.pager.slots.set(dirty.page.0, Slot::Cold);
+            self.spilled.insert(dirty.page, dirty.pages);
+        }
+        Ok(())
+    }
+
+    fn dirty_frame(&self, page: PageId) -> Option<FrameId> {
+        let Slot::Frame(frame) = self.pager.slots.load(page.0) else {
+            return None;
+        };
+        let tenant = self.tenants.get(frame)?;
+        (tenant.state == Tenancy::Dirty && tenant.page == page).then_some(frame)
+    }
+
+    /// Empties a frame that only the request in progress could see.
+    fn discard(&mut self, frame: FrameId) {
+        self.dirty_pages -= u64::from(self.tenants[frame].pages);
+        self.vacate(frame);
+    }
+
+    fn vacate(&mut self, frame: FrameId) {
+        self.tenants.set(frame, VACANT);
+        self.arena.reuse(frame);
+    }
+
+    /// Gives up the `pages` pages from `first` on, made by version `birth`.
+    fn give_up(&mut self, first: PageId, pages: u32, birth: Version) {
+        let frame = self.dirty_frame(first);
+        if birth == self.version {
+            match frame {
+                Some(frame) => self.discard(frame),
+                None => _ = self.spilled.remove(&first),
+            }
+            self.space.give(first, pages);
+            return;
+        }
+        self.waiting_pages.retire(Extent { first, pages }, birth, self.generation);
+        // A clean page's frame, if it has one, is left to `evict`.
+        if let Some(frame) = frame {
+            self.dirty_pages -= u64::from(pages);
+            self.tenants[frame].state = Tenancy::Retired;
+            self.undirtied.push(frame);
+            self.waiting_frames.retire(frame, birth, self.generation);
+        }
+    }
+
+    /// Brings a page that the request in progress spilled back into a frame.
+    fn unspill(&mut self, page: PageId) -> Result<FrameId> {
+        let pages = *self.spilled.get(&page).expect("a page that this request made");
+        let frame = self.arena.alloc(pages)?;
+        let bytes = self.arena.bytes_mut(frame);
+        if let Err(e) = self.pager.file.read_at(bytes, page.offset(self.pager.page_bytes())) {
+            self.arena.reuse(frame);
+            return Err(e);
+        }
+        self.spilled.remove(&page);
+        self.settle(page, pages, frame);
+        Ok(frame)
+    }
+}
+
+impl Pages for WritePager {
+    fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
+        self.pager.page(child, table, level)
+    }
+
+    fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
+        self.pager.run(run, table)
+    }
+
+    fn prefetch(&self, page: PageId) {
+        self.pager.prefetch(page);
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.pager.page_bytes()
+    }
+}
+
+impl PagesMut for WritePager {
+    fn alloc(&mut self, table: TableId, kind: Kind, level: u8) -> Result<Child> {
+        let (child, frame) = self.place(1)?;
+        page::init(self.arena.bytes_mut(frame), child.page, self.version, table, kind, level);
+        Ok(child)
+    }
+
+    fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child> {
+        if page::birth(self.pager.page(child, table, level)?) == self.version {
+            return Ok(child);
+        }
+        let (copy, frame) = self.place(1)?;
+        let old = self.pager.page(child, table, level)?;
+        let birth = page::birth(old);
+        let bytes = self.arena.bytes_mut(frame);
+        bytes.copy_from_slice(old);
+        page::set_identity(bytes, copy.page, self.version);
+        self.give_up(child.page, 1, birth);
+        Ok(copy)
+    }
+
+    fn page_mut(&mut self, child: Child) -> Result<&mut [u8]> {
+        let frame = match self.dirty_frame(child.page) {
+            Some(frame) => frame,
+            None => self.unspill(child.page)?,
+        };
+        Ok(self.arena.bytes_mut(frame))
+    }
+
+    fn free(&mut self, child: Child) -> Result<()> {
+        let birth = self.pager.page_birth(child)?;
+        self.give_up(child.page, 1, birth);
+        Ok(())
+    }
+
+    fn alloc_run(&mut self, table: TableId, content: &[u8]) -> Result<Run> {
+        let len = content.len() as u32;
+        let sized = Run { first: Child { page: PageId(0), birth: 0 }, len };
+        let (first, frame) = self.place(sized.pages(self.page_bytes()))?;
+        let bytes = self.arena.bytes_mut(frame);
+        overflow::write(bytes, first.page, self.version, table, content);
+        Ok(Run { first, len })
+    }
+
+    fn free_run(&mut self, run: Run) -> Result<()> {
+        let birth = self.pager.run_birth(run)?;
+        self.give_up(run.first.page, run.pages(self.page_bytes()), birth);
+        Ok(())
+    }
+}
