@@ -52,8 +52,9 @@ pub const SEGMENT_END: u32 = 2;
 /// The word that holds the kind, as its upper half.
 const KIND_WORD: usize = KIND.start - 4;
 
-const _: () = assert!(KIND_WORD % ALIGN_BYTES as usize == 0 && KIND.end % 8 == 0);
-const _: () = assert!(SYNCED.end == HEADER_BYTES && HEADER_BYTES as u64 % ALIGN_BYTES == 0);
+const _: () = assert!(KIND_WORD.is_multiple_of(ALIGN_BYTES as usize));
+const _: () =
+    assert!(SYNCED.end == HEADER_BYTES && (HEADER_BYTES as u64).is_multiple_of(ALIGN_BYTES));
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);
 
 /// A record's header, decoded.
@@ -108,7 +109,8 @@ impl Header {
         })
     }
 
-    /// The header that one flipped bit away from `bytes` is valid at `offset` and continues `chain`.
+    /// The header that is one flipped bit away from `bytes`, valid at `offset`, and continues
+    /// `chain`.
     pub fn repaired(bytes: &[u8], life: u64, offset: u64, chain: u32) -> Option<Header> {
         let mut bytes = *bytes.first_chunk::<HEADER_BYTES>()?;
         for bit in 0..HEADER_BYTES * 8 {

@@ -51,6 +51,9 @@ pub struct ReplayEnd {
     pub torn: bool,
 }
 
+/// Takes the first version, the last version and the operations of one record.
+pub type Visit<'v> = dyn FnMut(Version, Version, &[u8]) -> Result<()> + 'v;
+
 /// Calls `visit` with the first version, the last version and the operations of each record from
 /// `start` on. `Position::NONE` has nothing to replay.
 ///
@@ -63,7 +66,7 @@ pub fn replay(
     storage: &dyn Storage,
     store_id: u64,
     start: ReplayStart,
-    visit: &mut dyn FnMut(Version, Version, &[u8]) -> Result<()>,
+    visit: &mut Visit<'_>,
 ) -> Result<ReplayEnd> {
     let ReplayStart { position, version, synced } = start;
     if position.life == 0 {
@@ -220,12 +223,7 @@ impl<'s> Walk<'s> {
         ))
     }
 
-    fn visit(
-        &mut self,
-        header: Header,
-        offset: u64,
-        visit: &mut dyn FnMut(Version, Version, &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    fn visit(&mut self, header: Header, offset: u64, visit: &mut Visit<'_>) -> Result<()> {
         visit(header.first, header.last, &self.body[..header.body_bytes as usize])?;
         self.next = following(&self.segment, header.last)?;
         self.end.last = header.last;

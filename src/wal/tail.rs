@@ -1,7 +1,7 @@
 //! The tail of the log: the segment being written, and what the writer and the syncing threads
 //! agree on about it, under one small mutex.
 //! Owns: [`Syncer`], the spare segments, the poison.
-//! - An append writes under the mutex; a sync marks the tail sealed under it, then syncs outside. So
+//! - An append writes under the mutex; a sync seals the tail under it, then syncs outside. So
 //!   a record is either covered by a sync or begins in a sector that the sync does not write.
 //! - Whoever sees a sync fail sets the poison; no sync is tried after it, and one that was under
 //!   way meanwhile reports nothing (I10).

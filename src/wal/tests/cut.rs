@@ -98,14 +98,14 @@ fn append(bench: &mut Bench, dice: &mut Dice) {
 fn watch(bench: &Bench, acknowledged: u64, dice: &mut Dice) {
     let (promise, disk) = (Promise::of(bench, acknowledged), bench.disk.clone());
     let mut die = Dice(dice.roll());
-    bench.disk.during_sync(move || drop(promise.check(&disk.cut(&mut die))));
+    bench.disk.during_sync(move || _ = promise.check(&disk.cut(&mut die)));
 }
 
 /// A new log behind what was recovered; until the meta page names it the old one must still be
 /// found, also when the power is cut again.
 fn recover(image: &Disk, promise: &Promise, end: ReplayEnd, dice: &mut Dice) -> Bench {
     let (disk, old, mut die) = (image.clone(), promise.clone(), Dice(dice.roll()));
-    image.during_sync(move || drop(old.check(&disk.cut(&mut die))));
+    image.during_sync(move || _ = old.check(&disk.cut(&mut die)));
     let bench = Bench::on(image.clone(), Version(end.last.0 + 1), end.position.chain);
     promise.check(&image.cut(dice));
     // Some recoveries write what they found again into the new log, and are cut short.

@@ -1,5 +1,5 @@
-//! Bytes from somewhere else: garbage, and forgeries whose checksums are right. No panic, no hang, no
-//! buffer longer than the files.
+//! Bytes from somewhere else: garbage, and forgeries whose checksums are right. No panic, no hang,
+//! no buffer longer than the files.
 
 use super::{
     SEGMENT_BYTES, STORE_ID,
@@ -174,7 +174,9 @@ fn operations_come_back_as_they_were_and_garbage_ends() {
         Op::DropTable { id: 1 },
     ];
     let mut bytes = Vec::new();
-    ops.iter().for_each(|op| op.encode(&mut bytes));
+    for op in &ops {
+        op.encode(&mut bytes);
+    }
     let back: Vec<_> = Ops::new(&bytes).map(Result::unwrap).collect();
     assert_eq!(back, ops);
     for len in 0..bytes.len() {
