@@ -11,6 +11,8 @@ mod pager;
 mod publish;
 mod reclaim;
 #[cfg(not(loom))]
+mod stats;
+#[cfg(not(loom))]
 mod storage;
 #[cfg(not(loom))]
 mod store;

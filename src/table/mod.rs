@@ -2,16 +2,28 @@
 //! Owns: [`Table`], and below it the encodings of [`key`] and [`value`].
 //! Absent on purpose: pages. A handle sees a table as ordered bytes.
 
+pub mod batch;
 pub mod datum;
 pub mod escape;
+pub mod extend;
 pub mod key;
+pub mod read;
 pub mod tuple;
 pub mod value;
+pub mod write;
 
 #[cfg(test)]
 mod tests;
 
-use crate::txn::catalog::name_hash;
+use self::{
+    datum::type_name,
+    key::Key,
+    value::Value,
+};
+use crate::txn::{
+    catalog::{TableTypes, name_hash},
+    raw::Asked,
+};
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 /// The name and the types of a table; what a program keeps as a constant.
@@ -41,9 +53,28 @@ impl<K, V> Table<K, V> {
         &self.name
     }
 
-    /// The hash of the name, as the catalog keeps it.
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
+}
+
+impl<K: Key, V: Value> Table<K, V> {
+    /// The table as the rooms below ask for it.
+    #[inline]
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            name: &self.name,
+            hash: self.hash,
+            key: K::TYPE,
+            value: V::TYPE,
+            types: types::<K, V>,
+        }
+    }
+}
+
+fn types<K: Key, V: Value>() -> TableTypes {
+    TableTypes {
+        key: K::TYPE,
+        value: V::TYPE,
+        key_name: type_name::<K>().into(),
+        value_name: type_name::<V>().into(),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod line;
 pub mod metrics;
 pub mod pipeline;
 pub mod queue;
+pub mod raw;
 pub mod recover;
 pub mod request;
 pub mod snapshot;

@@ -7,6 +7,7 @@
 //! another thread costs more than the rest of such a commit.
 
 use super::{
+    answer::Home,
     metrics::{Metrics, add},
     snapshot::Root,
 };
@@ -75,6 +76,7 @@ pub struct Pipeline {
     published: Arc<Published<Root>>,
     metrics: Arc<Metrics>,
     poison: OnceLock<Error>,
+    home: Home,
     /// The last version known durable, by the log or by a checkpoint.
     durable: AtomicU64,
 }
@@ -84,6 +86,7 @@ impl Pipeline {
     pub fn new(
         published: Arc<Published<Root>>,
         metrics: Arc<Metrics>,
+        home: Home,
         durable: Version,
     ) -> Pipeline {
         Pipeline {
@@ -92,6 +95,7 @@ impl Pipeline {
             published,
             metrics,
             poison: OnceLock::new(),
+            home,
             durable: AtomicU64::new(durable.0),
         }
     }
@@ -104,6 +108,7 @@ impl Pipeline {
     /// Poisons the store for writing, for good.
     pub fn set_poison(&self, error: &Error) {
         let _ = self.poison.set(error.clone());
+        self.home.poison();
         let _guard = lock(&self.state);
         self.changed.notify_all();
     }

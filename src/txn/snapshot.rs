@@ -35,6 +35,23 @@ impl View {
         self.version.0
     }
 
+    /// The tables' names, in order.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] behind a store that is closed.
+    pub fn tables(&self) -> Result<Vec<String>> {
+        self.pages()?;
+        let mut names: Vec<String> =
+            self.catalog.iter().map(|(entry, _)| entry.name.to_string()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// What a closed store shows: its last version, of which nothing can be read.
+    pub(crate) fn closed(version: Version, generation: Generation) -> View {
+        View { version, generation, catalog: Catalog::new(), pager: None, _pin: None }
+    }
+
     /// The pages, for whoever reads a tree.
     pub(crate) fn pages(&self) -> Result<&Pager> {
         self.pager.as_deref().ok_or(Error::Closed)
