@@ -11,7 +11,7 @@ use super::{
     Run,
     arrays::Arrays,
     cell::{PartKey, RUN_KEY_PREFIX_MAX, read_separator, separator_len, write_separator},
-    check_header, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, read_u32, set_field,
     split::balanced_cut,
@@ -28,9 +28,9 @@ pub const ARRAYS: Arrays<4> = Arrays {
     heads: HEADS,
 };
 
-/// The shortest `s` with `left < s <= right`: a prefix of `right`. Expects `left < right`.
+/// The shortest `s` with `left < s <= right`: a prefix of `right`. Where `left` is not smaller than
+/// `right`, which only a damaged page can show, some prefix of `right`.
 pub fn shortest_separator<'k>(left: &[u8], right: &'k [u8]) -> &'k [u8] {
-    debug_assert!(left < right);
     // One byte more than they share: there `right` goes on and is greater.
     right.get(..=common_len(left, right)).unwrap_or(right)
 }
@@ -247,13 +247,10 @@ impl<'p> Branch<'p> {
         Ok(from.max(1) - 1)
     }
 
-    /// Child `i`.
-    ///
-    /// # Panics
-    /// Here and below, if there is no child `i`: an index comes from a search, never from disk.
+    /// Child `i`; an error, here and below, if there is no such child.
     #[inline]
     pub fn child(self, i: usize) -> Result<Child> {
-        assert!(i < self.count, "child {i} of {}", self.count);
+        check_index(self.page, i, self.count)?;
         let page = read_u32(self.page, ARRAYS.start(CHILDREN, self.count) + 4 * i);
         let birth = read_u32(self.page, ARRAYS.start(BIRTHS, self.count) + 4 * i);
         match (page, birth) {
@@ -297,6 +294,7 @@ impl<'p> Branch<'p> {
             page: PageId(0),
             birth: 0,
         };
+        check_index(self.page, at, self.count + 1)?;
         let mut entries = self.entries()?;
         entries.insert(
             at,
@@ -319,10 +317,13 @@ impl<'p> Branch<'p> {
     /// Where the cell of child `i` is.
     #[inline]
     fn offset(self, i: usize) -> Result<usize> {
-        assert!(i < self.count, "child {i} of {}", self.count);
+        check_index(self.page, i, self.count)?;
         let at = ARRAYS.start(OFFSETS, self.count) + 2 * i;
-        let offset = read_u16(self.page, at).map(usize::from);
-        offset.ok_or_else(|| damaged(self.page, "its offsets exceed the page"))
+        // A cell that is changed in place must not be header or arrays.
+        match read_u16(self.page, at).map(usize::from) {
+            Some(offset) if offset >= ARRAYS.end(self.count) => Ok(offset),
+            _ => Err(damaged(self.page, "a cell lies among the arrays")),
+        }
     }
 
     /// The cell of child `i`, which is not 0: what it keeps of the separator, and the cell's length.
@@ -396,8 +397,8 @@ impl<'p> BranchMut<'p> {
     pub fn remove(&mut self, i: usize) -> Result<()> {
         let branch = self.as_branch();
         let count = branch.count;
+        check_index(self.page, i, count)?;
         if count <= 1 {
-            assert!(i < count, "child {i} of {count}");
             self.clear();
             return Ok(());
         }
@@ -416,7 +417,7 @@ impl<'p> BranchMut<'p> {
     /// Makes child `i` another one.
     pub fn set_child(&mut self, i: usize, child: Child) -> Result<()> {
         let count = self.as_branch().count;
-        assert!(i < count, "child {i} of {count}");
+        check_index(self.page, i, count)?;
         self.put(CHILDREN, i, &child.page.0.to_le_bytes());
         self.put(BIRTHS, i, &child.birth.to_le_bytes());
         Ok(())
@@ -427,6 +428,7 @@ impl<'p> BranchMut<'p> {
     pub fn set_separator(&mut self, i: usize, separator: NewKey<'_>) -> Result<bool> {
         assert!(i > 0, "child 0 has no separator");
         let copy = self.page.to_vec();
+        check_index(self.page, i, self.as_branch().count)?;
         let mut entries = Branch::new(&copy)?.entries()?;
         entries[i].separator = Parts::new(separator);
         self.rebuild(&entries)
@@ -461,7 +463,8 @@ impl<'p> BranchMut<'p> {
     fn insert_parts(&mut self, i: usize, separator: Parts<'_>, child: Child) -> Result<bool> {
         let branch = self.as_branch();
         let count = branch.count;
-        assert!(i <= count && (i > 0 || count == 0), "child {i} of {count}");
+        assert!(i > 0 || count == 0, "child 0 is there already");
+        check_index(self.page, i, count + 1)?;
         if count == 0 {
             return self.rebuild(&[Entry {
                 separator: Parts::EMPTY,

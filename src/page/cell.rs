@@ -385,6 +385,9 @@ fn read_part_key(code: u8, len: usize, rest: &[u8]) -> Option<(PartKey<'_>, &[u8
         }
         RUN => {
             let (run, rest) = take_run(rest)?;
+            if run.len as usize <= RUN_KEY_START_BYTES {
+                return None;
+            }
             let (start, rest) = rest.split_at_checked(RUN_KEY_START_BYTES)?;
             Some((
                 PartKey {
@@ -427,5 +430,7 @@ pub fn write_separator(cell: &mut [u8], parts: [&[u8]; 2], run: Option<Run>) {
     if let Some(run) = run {
         writer.put(&run.to_bytes());
     }
-    parts.into_iter().for_each(|part| writer.put(part));
+    for part in parts {
+        writer.put(part);
+    }
 }

@@ -12,7 +12,7 @@ use super::{
     CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN,
     arrays::Arrays,
     cell::{Cell, PartKey},
-    check_header, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
     split::balanced_cut,
@@ -116,10 +116,7 @@ impl<'p> Leaf<'p> {
         Ok(Err(from))
     }
 
-    /// The key of entry `i`.
-    ///
-    /// # Panics
-    /// Here and below, if there is no entry `i`: an index comes from a search, never from disk.
+    /// The key of entry `i`; an error, here and below, if there is no such entry.
     #[inline]
     pub fn key(self, i: usize) -> Result<CellKey<'p>> {
         Ok(self.cell(i)?.key.cell_key())
@@ -160,6 +157,7 @@ impl<'p> Leaf<'p> {
     pub fn split_point(self, at: usize, key: NewKey<'_>, value: NewValue<'_>) -> Result<usize> {
         let cells = (0..self.count).map(|i| Ok(self.cell(i)?.len));
         let mut cells = cells.collect::<Result<Vec<usize>>>()?;
+        check_index(self.page, at, cells.len() + 1)?;
         cells.insert(at, Cell::new_len(PartKey::new(key), value));
         let entries: Vec<usize> = cells.iter().map(|len| len + ARRAYS.entry_bytes()).collect();
         let total: usize = cells.iter().sum();
@@ -174,10 +172,13 @@ impl<'p> Leaf<'p> {
     /// Where the cell of entry `i` is.
     #[inline]
     fn offset(self, i: usize) -> Result<usize> {
-        assert!(i < self.count, "entry {i} of {}", self.count);
+        check_index(self.page, i, self.count)?;
         let at = ARRAYS.start(OFFSETS, self.count) + 2 * i;
-        let offset = read_u16(self.page, at).map(usize::from);
-        offset.ok_or_else(|| damaged(self.page, "its offsets exceed the page"))
+        // A cell that is changed in place must not be header or arrays.
+        match read_u16(self.page, at).map(usize::from) {
+            Some(offset) if offset >= ARRAYS.end(self.count) => Ok(offset),
+            _ => Err(damaged(self.page, "a cell lies among the arrays")),
+        }
     }
 
     /// The cell of entry `i`.
@@ -279,10 +280,8 @@ impl<'p> LeafMut<'p> {
     /// Removes the entries `range`.
     pub fn remove_range(&mut self, range: Range<usize>) -> Result<()> {
         let count = self.as_leaf().count;
-        assert!(
-            range.start <= range.end && range.end <= count,
-            "{range:?} of {count}"
-        );
+        check_index(self.page, range.end, count + 1)?;
+        check_index(self.page, range.start, range.end + 1)?;
         if range.len() == count {
             self.clear();
             return Ok(());
@@ -331,7 +330,7 @@ impl<'p> LeafMut<'p> {
         write: impl FnOnce(&mut [u8]),
     ) -> Result<bool> {
         let count = self.as_leaf().count;
-        assert!(i <= count, "entry {i} of {count}");
+        check_index(self.page, i, count + 1)?;
         if !self.make_room(len)? {
             return Ok(false);
         }

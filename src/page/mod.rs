@@ -325,6 +325,16 @@ fn check_header(page: &[u8], kind: Kind, arrays_end: usize) -> Result<()> {
     Ok(())
 }
 
+/// Checks that there is an entry or child `i` of `count`. An index from a search can be wrong: a page
+/// in the map may have been read from disk again since, and be damaged now.
+#[inline]
+fn check_index(page: &[u8], i: usize, count: usize) -> Result<()> {
+    if i < count {
+        return Ok(());
+    }
+    Err(damaged(page, "it has fewer entries than a moment before"))
+}
+
 /// How many bytes behind the arrays, which end at `arrays_end`, belong to no cell in use.
 fn free_bytes(page: &[u8], arrays_end: usize) -> usize {
     let gap = field(page, CELLS_START).saturating_sub(arrays_end);

@@ -74,10 +74,8 @@ impl Iterator for Matches<'_> {
             self.groups = rest;
             self.base += GROUP;
             // Compiled to one vector comparison; most groups hold no match.
-            if group
-                .iter()
-                .fold(false, |any, &tag| any | (tag == self.tag))
-            {
+            let equal = group.iter().map(|&tag| u8::from(tag == self.tag));
+            if equal.fold(0, |any, equal| any | equal) != 0 {
                 self.hits = hits(*group, self.tag);
             }
         }

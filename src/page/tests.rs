@@ -44,10 +44,12 @@ enum Shape {
     NestedPrefixes,
     Maximal,
     Overflow,
+    /// Long keys that share more than the start of a key in a run, among such keys.
+    LongAndOverflow,
     Mixed,
 }
 
-const SHAPES: [Shape; 8] = [
+const SHAPES: [Shape; 9] = [
     Shape::Random,
     Shape::Integers,
     Shape::ZerosAndOnes,
@@ -55,6 +57,7 @@ const SHAPES: [Shape; 8] = [
     Shape::NestedPrefixes,
     Shape::Maximal,
     Shape::Overflow,
+    Shape::LongAndOverflow,
     Shape::Mixed,
 ];
 
@@ -96,7 +99,14 @@ impl Shape {
                 key[at] = random.below(8) as u8;
                 key
             }
-            Shape::Mixed => SHAPES[random.below(7)].key(random, page_bytes),
+            Shape::LongAndOverflow => {
+                let mut key = vec![b'p'; 500];
+                key.extend((random.next() as u16).to_be_bytes());
+                let long = random.below(20) == 0;
+                key.resize(if long { max + 9 } else { 502 }, 1);
+                key
+            }
+            Shape::Mixed => SHAPES[random.below(8)].key(random, page_bytes),
         }
     }
 

@@ -16,9 +16,13 @@ fn common_len(a: &[u8], b: &[u8]) -> usize {
 
 /// What the layout says that the entries take with the longest prefix, computed anew.
 fn least_used_bytes(page_bytes: usize, entries: &Entries) -> usize {
-    let start = |key: &[u8]| match key.len() > key_inline_max(page_bytes) {
-        true => key[..64].to_vec(),
-        false => key.to_vec(),
+    let start = |key: &[u8]| {
+        let len = if key.len() > key_inline_max(page_bytes) {
+            64
+        } else {
+            key.len()
+        };
+        key[..len].to_vec()
     };
     let keys: Vec<_> = entries.iter().skip(1).map(|(key, _)| key).collect();
     let prefix = match (keys.first(), keys.last()) {

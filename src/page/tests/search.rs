@@ -70,12 +70,9 @@ fn a_scan_finds_every_equal_tag_and_no_other() {
 fn tags_are_the_file_formats_and_spread() {
     let known: [(&[u8], u8); 4] = [
         (b"", 0),
-        (b"a", tag(b"a")),
-        (b"12345678", tag(b"12345678")),
-        (
-            b"a longer key than a word",
-            tag(b"a longer key than a word"),
-        ),
+        (b"a", 244),
+        (b"12345678", 219),
+        (b"a longer key than a word", 55),
     ];
     for (key, expected) in known {
         assert_eq!(tag(key), expected);
