@@ -10,7 +10,7 @@ use super::{
     CELLS_START, COUNT, Child, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, PREFIX_START, PageId,
     Run,
     arrays::Arrays,
-    cell::{PartKey, RUN_KEY_PREFIX_MAX, read_separator, separator_len, write_separator},
+    cell::{PartKey, read_separator, separator_len, write_separator},
     check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, read_u32, set_field,
@@ -100,21 +100,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// How much of this a page's common prefix may cover.
-    fn sharable_len(self) -> usize {
-        let max = if self.run.is_some() {
-            RUN_KEY_PREFIX_MAX
-        } else {
-            usize::MAX
-        };
-        self.len().min(max)
-    }
-
-    /// Whether this begins with all of `prefix` and can share it.
+    /// Whether this begins with all of `prefix`.
     fn starts_with(self, prefix: &[u8]) -> bool {
-        if prefix.len() > self.sharable_len() {
-            return false;
-        }
         match prefix.strip_prefix(self.prefix) {
             Some(rest) => self.suffix.starts_with(rest),
             None => self.prefix.starts_with(prefix),
@@ -161,11 +148,10 @@ fn measure(entries: &[Entry<'_>]) -> (usize, usize) {
     let (Some(first), Some(last)) = (entries.get(1), entries.last()) else {
         return (0, ARRAYS.end(entries.len()));
     };
-    let sharable = entries[1..]
-        .iter()
-        .map(|entry| entry.separator.sharable_len());
-    let common = first.separator.common_len(last.separator);
-    let prefix_len = sharable.fold(common, usize::min);
+    let prefix_len = first
+        .separator
+        .common_len(last.separator)
+        .min(super::cell::PREFIX_MAX);
     let cells: usize = entries[1..]
         .iter()
         .map(|e| e.separator.cell_len(prefix_len))

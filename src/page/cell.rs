@@ -3,13 +3,14 @@
 
 use std::cmp::Ordering;
 
-use super::{HEADER_BYTES, RUN_BYTES, Run, heads::HEAD_BYTES, read_u16};
+use super::{HEADER_BYTES, RUN_BYTES, Run, read_u16};
 use crate::{error::Result, options::PAGE_BYTES_MIN};
 
 /// How many bytes of a key that lies in a run are kept in its cell.
-pub const RUN_KEY_START_BYTES: usize = 64;
-/// The longest common prefix of a page that holds such a key.
-pub const RUN_KEY_PREFIX_MAX: usize = RUN_KEY_START_BYTES - HEAD_BYTES;
+pub const RUN_KEY_START_BYTES: usize = PREFIX_MAX + 4;
+/// The longest prefix that a page makes use of; of a key in a run the four bytes behind it, its head, are
+/// always known.
+pub const PREFIX_MAX: usize = 256;
 /// The most bytes that the lengths of a leaf's cell take: a byte and, for each long part, two more.
 const LENGTHS_BYTES_MAX: usize = 6;
 /// What the arrays of a leaf or branch may take at most, in spare elements: see
@@ -172,17 +173,6 @@ impl<'p> PartKey<'p> {
                 }
             }
         }
-    }
-
-    /// What of the key a page's common prefix may cover: enough of what the cell has must be left for
-    /// the head.
-    pub fn sharable(self) -> &'p [u8] {
-        let len = self.start.len();
-        &self.start[..if self.run.is_some() {
-            len.min(RUN_KEY_PREFIX_MAX)
-        } else {
-            len
-        }]
     }
 
     /// Whether this is `key`; the run is asked only if length and start agree.

@@ -197,7 +197,7 @@ impl<'p> Leaf<'p> {
         if len == 0 {
             return Ok(&[]);
         }
-        let prefix = self.cell(0)?.key.sharable().get(..len);
+        let prefix = self.cell(0)?.key.start.get(..len);
         prefix.ok_or_else(|| damaged(self.page, "its first key is shorter than the prefix"))
     }
 
@@ -390,9 +390,9 @@ impl<'p> LeafMut<'p> {
         let leaf = self.as_leaf();
         let (count, old_len) = (leaf.count, field(self.page, PREFIX_LEN));
         let len = if count == 0 {
-            key.sharable().len()
+            key.start.len().min(super::cell::PREFIX_MAX)
         } else {
-            common_len(leaf.prefix()?, key.sharable())
+            common_len(leaf.prefix()?, key.start)
         };
         if count == 0 || len < old_len {
             set_field(self.page, PREFIX_LEN, len);

@@ -95,7 +95,7 @@ impl Shape {
             Shape::Overflow => {
                 // Few starts, so that only the run tells many apart.
                 let mut key = vec![[0, 7][random.below(2)]; max + 1 + random.below(3)];
-                let at = [3, 63, 64, max][random.below(4)];
+                let at = [3, 259, 260, max][random.below(4)];
                 key[at] = random.below(8) as u8;
                 key
             }

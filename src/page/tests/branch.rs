@@ -4,7 +4,7 @@ use super::{Random, Runs, SHAPES, SIZES, Shape, page};
 use crate::page::{
     Child, HEADER_BYTES, Kind, PageId,
     branch::{Branch, BranchMut, Separator, shortest_separator},
-    cell::{NewKey, key_inline_max},
+    cell::{NewKey, PREFIX_MAX, RUN_KEY_START_BYTES, key_inline_max},
 };
 
 /// Separators (the first empty) and children.
@@ -18,7 +18,7 @@ fn common_len(a: &[u8], b: &[u8]) -> usize {
 fn least_used_bytes(page_bytes: usize, entries: &Entries) -> usize {
     let start = |key: &[u8]| {
         let len = if key.len() > key_inline_max(page_bytes) {
-            64
+            RUN_KEY_START_BYTES
         } else {
             key.len()
         };
@@ -29,13 +29,9 @@ fn least_used_bytes(page_bytes: usize, entries: &Entries) -> usize {
         (Some(first), Some(last)) => common_len(&start(first), &start(last)),
         _ => 0,
     };
-    // Four bytes of a start are left for the head.
-    let has_run = keys
-        .iter()
-        .any(|key| key.len() > key_inline_max(page_bytes));
-    let prefix = if has_run { prefix.min(60) } else { prefix };
+    let prefix = prefix.min(PREFIX_MAX);
     let cell = |key: &Vec<u8>| match key.len() {
-        len if len > key_inline_max(page_bytes) => 1 + 12 + 64,
+        len if len > key_inline_max(page_bytes) => 1 + 12 + RUN_KEY_START_BYTES,
         len if len - prefix >= 253 => 3 + len - prefix,
         len => 1 + len - prefix,
     };
