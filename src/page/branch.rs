@@ -1,7 +1,7 @@
 //! Branches: separators and children.
-//! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, 32-bit heads (see
-//! [`heads`](super::heads)), children, their births, 16-bit cell offsets, free space, cells. The
-//! separators' common prefix is kept once; a cell has what follows it.
+//! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, 32-bit heads
+//! (see [`heads`](super::heads)), children, their births, 16-bit cell offsets, free space, cells.
+//! The separators' common prefix is kept once; a cell has what follows it.
 //! Keeps I9: a damaged page gives an error or a wrong child, never a panic.
 //! Absent on purpose: a check that a child is the one meant; that is [`expect`](super::expect)'s.
 
@@ -127,8 +127,8 @@ impl<'a> Parts<'a> {
         Some(u32::from_be_bytes(four))
     }
 
-    /// The bytes of the cell that keeps this in a page with a prefix of `prefix_len` bytes. The start
-    /// of a separator in a run is kept with the prefix.
+    /// The bytes of the cell that keeps this in a page with a prefix of `prefix_len` bytes. The
+    /// start of a separator in a run is kept with the prefix.
     fn cell_len(self, prefix_len: usize) -> usize {
         let skipped = if self.run.is_some() { 0 } else { prefix_len };
         separator_len(self.len().saturating_sub(skipped), self.run)
@@ -142,8 +142,8 @@ struct Entry<'a> {
     child: Child,
 }
 
-/// The common prefix of a page of `entries` with the bytes it would use; the first one's separator is
-/// not kept.
+/// The common prefix of a page of `entries` with the bytes it would use; the first one's separator
+/// is not kept.
 fn measure(entries: &[Entry<'_>]) -> (usize, usize) {
     let (Some(first), Some(last)) = (entries.get(1), entries.last()) else {
         return (0, ARRAYS.end(entries.len()));
@@ -271,10 +271,11 @@ impl<'p> Branch<'p> {
         free_bytes(self.page, ARRAYS.end(self.count))
     }
 
-    /// Where to split so that the children, with one more inserted at `at` behind `separator`, fit two
-    /// pages of about the same fill: the number of children, the new one counted, that go left
-    /// (1..=len). The separator of the first one right moves up into the parent. There always is one
-    /// if each separator keeps to the limits of [`cell`](super::cell) and lies where order puts it.
+    /// Where to split so that the children, with one more inserted at `at` behind `separator`, fit
+    /// two pages of about the same fill: the number of children, the new one counted, that go left
+    /// (1..=len). The separator of the first one right moves up into the parent. There always is
+    /// one if each separator keeps to the limits of [`cell`](super::cell) and lies where order puts
+    /// it.
     pub fn split_point(self, at: usize, separator: NewKey<'_>) -> Result<usize> {
         let child = Child {
             page: PageId(0),
@@ -312,7 +313,8 @@ impl<'p> Branch<'p> {
         }
     }
 
-    /// The cell of child `i`, which is not 0: what it keeps of the separator, and the cell's length.
+    /// The cell of child `i`, which is not 0: what it keeps of the separator, and the cell's
+    /// length.
     #[inline]
     fn cell(self, i: usize) -> Result<(PartKey<'p>, usize)> {
         match read_separator(self.page, self.offset(i)?) {
@@ -348,8 +350,8 @@ impl<'p> Branch<'p> {
     }
 }
 
-/// A branch to change. An error can leave a change half done: only what undoes the whole transaction
-/// may follow.
+/// A branch to change. An error can leave a change half done: only what undoes the whole
+/// transaction may follow.
 pub struct BranchMut<'p> {
     page: &'p mut [u8],
 }
@@ -372,8 +374,8 @@ impl<'p> BranchMut<'p> {
         }
     }
 
-    /// Inserts a child at `i`. At 0 only into an empty page, and then the separator is not kept; a run
-    /// given there stays the caller's. False, and nothing changed: it does not fit.
+    /// Inserts a child at `i`. At 0 only into an empty page, and then the separator is not kept; a
+    /// run given there stays the caller's. False, and nothing changed: it does not fit.
     pub fn insert(&mut self, i: usize, separator: NewKey<'_>, child: Child) -> Result<bool> {
         self.insert_parts(i, Parts::new(separator), child)
     }
@@ -437,8 +439,8 @@ impl<'p> BranchMut<'p> {
     }
 
     /// Inserts child `i` of `source`, with its separator, behind the last. Into an empty page the
-    /// separator is not kept. Child 0 of `source` goes only into an empty page: elsewhere it needs the
-    /// separator that the parent has, so use [`push`](Self::push).
+    /// separator is not kept. Child 0 of `source` goes only into an empty page: elsewhere it needs
+    /// the separator that the parent has, so use [`push`](Self::push).
     pub fn push_from(&mut self, source: Branch<'_>, i: usize) -> Result<bool> {
         let Entry { separator, child } = source.entry(i)?;
         let count = self.as_branch().count;

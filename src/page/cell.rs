@@ -8,8 +8,8 @@ use crate::{error::Result, options::PAGE_BYTES_MIN};
 
 /// How many bytes of a key that lies in a run are kept in its cell.
 pub const RUN_KEY_START_BYTES: usize = PREFIX_MAX + 4;
-/// The longest prefix that a page makes use of; of a key in a run the four bytes behind it, its head, are
-/// always known.
+/// The longest prefix that a page makes use of; of a key in a run the four bytes behind it, its
+/// head, are always known.
 pub const PREFIX_MAX: usize = 256;
 /// The most bytes that the lengths of a leaf's cell take: a byte and, for each long part, two more.
 const LENGTHS_BYTES_MAX: usize = 6;
@@ -26,8 +26,9 @@ pub const fn key_inline_max(page_bytes: usize) -> usize {
     page_bytes / 4
 }
 
-/// The longest value that the cell of a key of `key_len` bytes holds: a quarter page, less where the
-/// key is long, so that an entry takes at most half a page and splitting in two always succeeds.
+/// The longest value that the cell of a key of `key_len` bytes holds: a quarter page, less where
+/// the key is long, so that an entry takes at most half a page and splitting in two always
+/// succeeds.
 pub const fn value_inline_max(page_bytes: usize, key_len: usize) -> usize {
     let key_bytes = if key_len > key_inline_max(page_bytes) {
         RUN_BYTES + RUN_KEY_START_BYTES
@@ -273,8 +274,8 @@ impl Writer<'_> {
     }
 }
 
-/// A leaf's cell: code of the key, code of the value, their lengths where long; key; value. A key in a
-/// run is the run, then its start.
+/// A leaf's cell: code of the key, code of the value, their lengths where long; key; value. A key
+/// in a run is the run, then its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell<'p> {
     /// The key.

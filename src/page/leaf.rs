@@ -1,7 +1,8 @@
 //! Leaves: entries in key order, found by the hash of their key or by order.
 //! Owns: [`Leaf`], [`LeafMut`] and the layout: header, one-byte tags, 16-bit cell offsets, 32-bit
-//! heads (see [`heads`](super::heads)), free space, cells. Cells hold whole keys and values, so that
-//! a scan lends them; the common prefix is skipped when comparing, and read from the first key.
+//! heads (see [`heads`](super::heads)), free space, cells. Cells hold whole keys and values, so
+//! that a scan lends them; the common prefix is skipped when comparing, and read from the first
+//! key.
 //! Keeps I9: a damaged page gives an error or a wrong entry, never a panic.
 //! Absent on purpose: what to do when a page is full; that is the tree's.
 
@@ -39,8 +40,8 @@ pub struct Leaf<'p> {
 impl<'p> Leaf<'p> {
     /// The leaf in `page`; only the header is looked at.
     ///
-    /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt), here and below, if the page is not what a leaf can be.
+    /// # Errors [`Error::Corrupt`](crate::Error::Corrupt), here and below, if the page is not what
+    /// a leaf can be.
     #[inline]
     pub fn new(page: &'p [u8]) -> Result<Leaf<'p>> {
         let count = field(page, COUNT);
@@ -140,8 +141,8 @@ impl<'p> Leaf<'p> {
         Ok(self.cell(i)?.len + ARRAYS.entry_bytes())
     }
 
-    /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together, at
-    /// most [`HEADER_BYTES`] more than a page.
+    /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together,
+    /// at most [`HEADER_BYTES`] more than a page.
     pub fn used_bytes(self) -> usize {
         self.page.len() - self.free_bytes()
     }
@@ -152,8 +153,8 @@ impl<'p> Leaf<'p> {
     }
 
     /// Where to split so that the entries, with (`key`, `value`) inserted at `at`, fit two pages of
-    /// about the same fill: the number of entries, the new one counted, that go left (1..=len). There
-    /// always is one if each entry keeps to the limits of [`cell`](super::cell).
+    /// about the same fill: the number of entries, the new one counted, that go left (1..=len).
+    /// There always is one if each entry keeps to the limits of [`cell`](super::cell).
     pub fn split_point(self, at: usize, key: NewKey<'_>, value: NewValue<'_>) -> Result<usize> {
         let cells = (0..self.count).map(|i| Ok(self.cell(i)?.len));
         let mut cells = cells.collect::<Result<Vec<usize>>>()?;
@@ -237,7 +238,7 @@ impl<'p> LeafMut<'p> {
         };
         let key = PartKey::new(key);
         let len = Cell::new_len(key, value);
-        self.insert_cell(i, tag, key, len, |cell| Cell::write(cell, key, value))
+        self.insert_cell(i, tag, key.start, len, |cell| Cell::write(cell, key, value))
     }
 
     /// Replaces the value of entry `i`. False, and nothing changed: it does not fit.
@@ -317,15 +318,15 @@ impl<'p> LeafMut<'p> {
         let bytes = &source.page[at..at + cell.len];
         let count = self.as_leaf().count;
         let copy = |to: &mut [u8]| to.copy_from_slice(bytes);
-        self.insert_cell(count, source.tag(i), cell.key, cell.len, copy)
+        self.insert_cell(count, source.tag(i), cell.key.start, cell.len, copy)
     }
 
-    /// Inserts a cell of `len` bytes, which `write` fills, at `i`; its key is `key`.
+    /// Inserts a cell of `len` bytes, which `write` fills, at `i`; its key begins with `start`.
     fn insert_cell(
         &mut self,
         i: usize,
         tag: u8,
-        key: PartKey<'_>,
+        start: &[u8],
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<bool> {
@@ -334,7 +335,7 @@ impl<'p> LeafMut<'p> {
         if !self.make_room(len)? {
             return Ok(false);
         }
-        let prefix_len = self.shorten_prefix(key)?;
+        let prefix_len = self.shorten_prefix(start)?;
         let at = field(self.page, CELLS_START) - len;
         write(&mut self.page[at..at + len]);
         ARRAYS.open(self.page, count, i);
@@ -342,7 +343,7 @@ impl<'p> LeafMut<'p> {
         set_field(self.page, CELLS_START, at);
         self.page[ARRAYS.start(TAGS, count + 1) + i] = tag;
         self.set_offset(i, at);
-        self.set_head(i, head(&key.start[prefix_len..]));
+        self.set_head(i, head(&start[prefix_len..]));
         Ok(true)
     }
 
@@ -385,14 +386,14 @@ impl<'p> LeafMut<'p> {
         Ok(())
     }
 
-    /// Cuts the common prefix to what `key` shares; gives its length.
-    fn shorten_prefix(&mut self, key: PartKey<'_>) -> Result<usize> {
+    /// Cuts the common prefix to what a key that begins with `start` shares; gives its length.
+    fn shorten_prefix(&mut self, start: &[u8]) -> Result<usize> {
         let leaf = self.as_leaf();
         let (count, old_len) = (leaf.count, field(self.page, PREFIX_LEN));
         let len = if count == 0 {
-            key.start.len().min(super::cell::PREFIX_MAX)
+            start.len().min(super::cell::PREFIX_MAX)
         } else {
-            common_len(leaf.prefix()?, key.start)
+            common_len(leaf.prefix()?, start)
         };
         if count == 0 || len < old_len {
             set_field(self.page, PREFIX_LEN, len);

@@ -1,6 +1,6 @@
 //! Overflow runs: one key or value too long for a cell, in pages behind each other.
-//! Owns: a run's layout: the header of its first page, then the content without gaps, so that it can
-//! be lent whole. One header, one checksum, over header and content. Keeps I9.
+//! Owns: a run's layout: the header of its first page, then the content without gaps, so that it
+//! can be lent whole. One header, one checksum, over header and content. Keeps I9.
 
 use super::{
     HEADER_BYTES, Kind, PageId, RUN_LEN, Run, birth, damaged, id, init_header, kind, seal, table,

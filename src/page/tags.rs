@@ -1,4 +1,5 @@
-//! Tags: one byte of hash for each key of a leaf, so that a point get compares one key, not several.
+//! Tags: one byte of hash for each key of a leaf, so that a point get compares one key, not
+//! several.
 //! Owns: the hash, which is part of the file format, and the scan.
 
 /// An odd number without pattern (the golden ratio's bits).
