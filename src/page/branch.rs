@@ -213,9 +213,9 @@ impl<'p> Branch<'p> {
         let head = head(rest);
         let mut from = heads.lower_bound(head);
         if heads.get(from) == head {
+            let mut to = heads.end_of_equal(from, head);
             // Child 0 has head 0 and no separator to compare with.
             from = from.max(1);
-            let mut to = heads.upper_bound(head);
             while from < to {
                 let middle = from.midpoint(to);
                 let separator = self.cell(middle)?.0;

@@ -105,7 +105,7 @@ impl<'p> Leaf<'p> {
         if heads.get(from) != head {
             return Ok(Err(from));
         }
-        let mut to = heads.upper_bound(head);
+        let mut to = heads.end_of_equal(from, head);
         while from < to {
             let middle = from.midpoint(to);
             match self.cell(middle)?.key.compare(key, resolve)? {
