@@ -63,27 +63,35 @@ impl<'p> Leaf<'p> {
     /// The index of `key`, for a point get; touches only the cells of keys of the same tag.
     #[inline]
     pub fn find(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Option<usize>> {
-        Ok(self.find_cell(key, resolve)?.map(|(i, _)| i))
+        Ok(self.find_value(key, resolve)?.map(|(i, _)| i))
     }
 
     /// The value of `key`, like [`find`](Self::find) and [`value`](Self::value) at the cost of one.
     #[inline]
     pub fn get(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Option<CellValue<'p>>> {
-        Ok(self.find_cell(key, resolve)?.map(|(_, cell)| cell.value))
+        Ok(self.find_value(key, resolve)?.map(|(_, value)| value))
     }
 
-    /// The entry of `key`.
+    /// The index and the value of `key`.
     #[inline]
-    fn find_cell(
+    fn find_value(
         self,
         key: &[u8],
         resolve: &impl Resolve<'p>,
-    ) -> Result<Option<(usize, Cell<'p>)>> {
+    ) -> Result<Option<(usize, CellValue<'p>)>> {
         let start = ARRAYS.start(TAGS, self.count);
         for i in Matches::new(self.page, start, self.count, tag(key)) {
-            let cell = self.cell(i)?;
-            if cell.key.equals(key, resolve)? {
-                return Ok(Some((i, cell)));
+            match Cell::read_short(self.page, self.offset(i)?) {
+                Some((other, value)) if other == key => {
+                    return Ok(Some((i, CellValue::Inline(value))));
+                }
+                Some(_) => {}
+                None => {
+                    let cell = self.cell(i)?;
+                    if cell.key.equals(key, resolve)? {
+                        return Ok(Some((i, cell.value)));
+                    }
+                }
             }
         }
         Ok(None)
@@ -108,7 +116,7 @@ impl<'p> Leaf<'p> {
         let mut to = heads.end_of_equal(from, head);
         while from < to {
             let middle = from.midpoint(to);
-            match self.cell(middle)?.key.compare(key, resolve)? {
+            match self.compare(middle, key, resolve)? {
                 Ordering::Less => from = middle + 1,
                 Ordering::Equal => return Ok(Ok(middle)),
                 Ordering::Greater => to = middle,
@@ -120,20 +128,22 @@ impl<'p> Leaf<'p> {
     /// The key of entry `i`; an error, here and below, if there is no such entry.
     #[inline]
     pub fn key(self, i: usize) -> Result<CellKey<'p>> {
-        Ok(self.cell(i)?.key.cell_key())
+        Ok(self.entry(i)?.0)
     }
 
     /// The value of entry `i`.
     #[inline]
     pub fn value(self, i: usize) -> Result<CellValue<'p>> {
-        Ok(self.cell(i)?.value)
+        Ok(self.entry(i)?.1)
     }
 
     /// Entry `i`.
     #[inline]
     pub fn entry(self, i: usize) -> Result<(CellKey<'p>, CellValue<'p>)> {
-        let cell = self.cell(i)?;
-        Ok((cell.key.cell_key(), cell.value))
+        match Cell::read_short(self.page, self.offset(i)?) {
+            Some((key, value)) => Ok((CellKey::Inline(key), CellValue::Inline(value))),
+            None => self.cell(i).map(|cell| (cell.key.cell_key(), cell.value)),
+        }
     }
 
     /// What entry `i` takes of the page, its elements of the arrays included, in bytes.
@@ -182,8 +192,16 @@ impl<'p> Leaf<'p> {
         }
     }
 
-    /// The cell of entry `i`.
+    /// How the key of entry `i` compares with `key`.
     #[inline]
+    fn compare(self, i: usize, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Ordering> {
+        match Cell::read_short(self.page, self.offset(i)?) {
+            Some((other, _)) => Ok(other.cmp(key)),
+            None => self.cell(i)?.key.compare(key, resolve),
+        }
+    }
+
+    /// The cell of entry `i`.
     fn cell(self, i: usize) -> Result<Cell<'p>> {
         match Cell::read(self.page, self.offset(i)?) {
             Some(cell) => Ok(cell),
@@ -198,7 +216,11 @@ impl<'p> Leaf<'p> {
         if len == 0 {
             return Ok(&[]);
         }
-        let prefix = self.cell(0)?.key.start.get(..len);
+        let start = match Cell::read_short(self.page, self.offset(0)?) {
+            Some((key, _)) => key,
+            None => self.cell(0)?.key.start,
+        };
+        let prefix = start.get(..len);
         prefix.ok_or_else(|| damaged(self.page, "its first key is shorter than the prefix"))
     }
 
