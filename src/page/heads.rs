@@ -84,8 +84,8 @@ impl<'p> Heads<'p> {
             from = select_unpredictable(go_right, from + half, from);
             len -= half;
         }
-        // All before `from` are smaller, so that a window that begins or ends further out counts the
-        // same; so it is always two groups wide.
+        // All before `from` are smaller, so that a window that begins or ends further out counts
+        // the same; so it is always two groups wide.
         let from = from.min(self.groups.len().saturating_sub(2));
         let rest = self.groups.get(from..).unwrap_or(&[]);
         let in_window = match rest.first_chunk::<2>() {
