@@ -258,7 +258,8 @@ impl Store {
         write: impl FnOnce(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<Commit<T>> {
         let durability = self.shared.engine.options.durability;
-        let (work, commit) = owned(&self.shared.home, promised(durability), write);
+        let (work, commit) =
+            owned::<StoreBench, _, _>(&self.shared.home, promised(durability), write);
         self.send(Request::Closure { work, durability })?;
         Ok(commit)
     }
@@ -269,7 +270,7 @@ impl Store {
     /// The batch's own, such as a key that is too large; [`Error::Closed`]; [`Error::Poisoned`]; on
     /// the store's own threads [`Error::Full`] in place of waiting.
     pub fn submit(&self, mut batch: Batch) -> Result<Commit> {
-        batch.take_error()?;
+        batch.seal()?;
         let (request, commit) = self.batch_request(batch);
         self.send(request)?;
         Ok(commit)
@@ -301,7 +302,7 @@ impl Store {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub async fn submit_async(&self, mut batch: Batch) -> Result<Commit> {
-        batch.take_error()?;
+        batch.seal()?;
         let (request, commit) = self.batch_request(batch);
         let sent = self.shared.requests.send_async(request).await;
         sent.map_err(|refused| self.refusal(&refused))?;
@@ -313,7 +314,7 @@ impl Store {
         mut batch: Batch,
         send: impl FnOnce(&Requests<Request>, Request) -> Result<(), Refused<Request>>,
     ) -> Result<Commit, TrySubmitError> {
-        batch.take_error().map_err(TrySubmitError::Invalid)?;
+        batch.seal().map_err(TrySubmitError::Invalid)?;
         let (request, commit) = self.batch_request(batch);
         let Err(refused) = send(&self.shared.requests, request) else { return Ok(commit) };
         add(&self.shared.engine.metrics.dropped, 1);

@@ -83,7 +83,7 @@ impl Run {
             [one] => u64::from(to.insert(table, one.key(bytes), one.value(bytes))?),
             many => {
                 let entries = many.iter().map(|piece| (piece.key(bytes), piece.value(bytes)));
-                to.merge(table, entries.map(|(key, value)| Ok((key, Some(value)))))?
+                to.load(table, entries.map(Ok))?
             }
         };
         *self = Run {

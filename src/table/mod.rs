@@ -15,11 +15,7 @@ pub mod write;
 #[cfg(test)]
 mod tests;
 
-use self::{
-    datum::type_name,
-    key::Key,
-    value::Value,
-};
+use self::{datum::type_name, key::Key, value::Value};
 use crate::txn::{
     catalog::{TableTypes, name_hash},
     raw::Asked,
@@ -52,7 +48,6 @@ impl<K, V> Table<K, V> {
     pub fn name(&self) -> &str {
         &self.name
     }
-
 }
 
 impl<K: Key, V: Value> Table<K, V> {

@@ -11,7 +11,7 @@ use crate::{
     error::Result,
     txn::{
         raw::{Entry, ReadRaw},
-        snapshot::{Root, Snapshot},
+        snapshot::View,
     },
 };
 use std::{
@@ -21,22 +21,17 @@ use std::{
     ops::{Bound, RangeBounds},
 };
 
-impl Snapshot {
-    /// A table as this snapshot shows it. One that is not there reads as empty.
+impl View {
+    /// A table as this version shows it. One that is not there reads as empty.
     ///
     /// Cost: a binary search over the hashes of the names; no copy.
     ///
     /// # Errors
-    /// [`Error::TypeMismatch`](crate::Error::TypeMismatch) if it was created with other types.
-    pub fn table<K: Key, V: Value>(&self, table: &Table<K, V>) -> Result<TableRef<'_, K, V>> {
-        self.root().table(table)
-    }
-}
-
-impl Root {
-    /// As [`Snapshot::table`].
+    /// [`Error::TypeMismatch`](crate::Error::TypeMismatch) if it was created with other types;
+    /// [`Error::Closed`](crate::Error::Closed) behind a store that is closed.
     #[inline]
     pub fn table<K: Key, V: Value>(&self, table: &Table<K, V>) -> Result<TableRef<'_, K, V>> {
+        self.pages()?;
         let index = table.asked().find(&self.catalog)?;
         Ok(TableRef::new(self, index))
     }
@@ -58,7 +53,7 @@ impl Root {
 /// assert_eq!(names, ["ada", "alan"]);
 /// # Ok(()) }
 /// ```
-pub struct TableRef<'s, K, V, S = Root> {
+pub struct TableRef<'s, K, V, S = View> {
     source: &'s S,
     /// None: the table is not there.
     index: Option<usize>,
@@ -68,11 +63,7 @@ pub struct TableRef<'s, K, V, S = Root> {
 impl<'s, K: Key, V: Value, S: ReadRaw> TableRef<'s, K, V, S> {
     #[inline]
     pub(crate) fn new(source: &'s S, index: Option<usize>) -> TableRef<'s, K, V, S> {
-        TableRef {
-            source,
-            index,
-            types: PhantomData,
-        }
+        TableRef { source, index, types: PhantomData }
     }
 
     /// The number of entries. Cost: none, it is kept.
@@ -181,10 +172,7 @@ impl<'s, K: Key, V: Value, S: ReadRaw> TableRef<'s, K, V, S> {
 
     fn raw_range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Range<'s, K, V, S>> {
         let raw = self.index.map(|index| self.source.range(index, from, to));
-        Ok(Range {
-            raw: raw.transpose()?,
-            types: PhantomData,
-        })
+        Ok(Range { raw: raw.transpose()?, types: PhantomData })
     }
 }
 
@@ -225,7 +213,7 @@ impl<K, V, S> fmt::Debug for TableRef<'_, K, V, S> {
 }
 
 /// Entries of a table in key order; from both ends, until they meet.
-pub struct Range<'s, K, V, S: ReadRaw + 's = Root> {
+pub struct Range<'s, K, V, S: ReadRaw + 's = View> {
     /// None: the table is not there.
     raw: Option<S::Range<'s>>,
     types: PhantomData<fn() -> (K, V)>,

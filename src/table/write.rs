@@ -67,11 +67,7 @@ pub struct TableMut<'t, K, V, W = WriteState> {
 impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     pub(crate) fn open(source: &'t mut W, table: &Table<K, V>) -> Result<TableMut<'t, K, V, W>> {
         let index = source.open(table.asked())?;
-        Ok(TableMut {
-            source,
-            index,
-            types: PhantomData,
-        })
+        Ok(TableMut { source, index, types: PhantomData })
     }
 
     /// The same table, to read; until the next change.
@@ -145,8 +141,7 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     pub fn insert(&mut self, key: K::Item<'_>, value: V::Item<'_>) -> Result<bool> {
         let (mut for_key, mut for_value) = (Scratch::new(), Scratch::new());
         let value = V::lend(&value, &mut for_value)?;
-        self.source
-            .insert(self.index, K::lend(&key, &mut for_key), value)
+        self.source.insert(self.index, K::lend(&key, &mut for_key), value)
     }
 
     /// Inserts an entry unless the key is there; true if it was inserted.
@@ -169,9 +164,11 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     {
         let mut scratch = Scratch::new();
         let key = K::lend(&key, &mut scratch);
-        let old = self.source.get(self.index, key)?;
-        let was_there = old.is_some();
-        match change(old.map(V::decode).transpose()?) {
+        let (was_there, new) = {
+            let old = self.source.get(self.index, key)?;
+            (old.is_some(), change(old.map(V::decode).transpose()?))
+        };
+        match new {
             Some(new) => {
                 let mut scratch = Scratch::new();
                 let value = V::lend_owned(&new, &mut scratch)?;
@@ -188,8 +185,7 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     /// Removes the entry of `key`; true if it was there.
     pub fn remove(&mut self, key: K::Item<'_>) -> Result<bool> {
         let key = &key;
-        self.source
-            .remove(self.index, K::lend(key, &mut Scratch::new()))
+        self.source.remove(self.index, K::lend(key, &mut Scratch::new()))
     }
 
     /// Removes the entries whose keys lie in `range`; how many there were.
@@ -365,14 +361,22 @@ where
     W: WriteRaw,
 {
     fn extract(&mut self) -> Result<Option<(K::Owned, V::Owned)>> {
+        let Some((key, entry)) = self.find()? else {
+            return Ok(None);
+        };
+        self.source.remove(self.index, &key)?;
+        self.after = Some(key);
+        Ok(Some(entry))
+    }
+
+    /// The next entry that is wanted, and its encoded key.
+    #[allow(clippy::type_complexity, reason = "a key beside its own entry, used once")]
+    fn find(&mut self) -> Result<Option<(Vec<u8>, (K::Owned, V::Owned))>> {
         let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         for entry in self.source.range(self.index, from, Bound::Unbounded)? {
             let (key, value) = entry?;
             if (self.is_wanted)(K::decode(key)?, V::decode(value)?) {
-                let (key, owned) = (key.to_vec(), own::<K, V>(key, value)?);
-                self.source.remove(self.index, &key)?;
-                self.after = Some(key);
-                return Ok(Some(owned));
+                return Ok(Some((key.to_vec(), own::<K, V>(key, value)?)));
             }
         }
         Ok(None)

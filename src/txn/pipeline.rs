@@ -9,7 +9,7 @@
 use super::{
     answer::Home,
     metrics::{Metrics, add},
-    snapshot::Root,
+    snapshot::View,
 };
 use crate::{
     error::{Error, Result},
@@ -45,7 +45,7 @@ pub type Acks = Vec<Box<dyn Acknowledge>>;
 /// What one log record holds, on its way to its readers.
 pub struct Group {
     /// What is published; none if the group only asks for a sync.
-    pub root: Option<Arc<Root>>,
+    pub root: Option<Arc<View>>,
     /// The last version that must be logged for the group to count.
     pub last: Version,
     /// Whether it may be seen only after a sync.
@@ -73,7 +73,7 @@ struct State {
 pub struct Pipeline {
     state: Mutex<State>,
     changed: Condvar,
-    published: Arc<Published<Root>>,
+    published: Arc<Published<View>>,
     metrics: Arc<Metrics>,
     poison: OnceLock<Error>,
     home: Home,
@@ -84,7 +84,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline that publishes to `published`, where everything up to `durable` is durable.
     pub fn new(
-        published: Arc<Published<Root>>,
+        published: Arc<Published<View>>,
         metrics: Arc<Metrics>,
         home: Home,
         durable: Version,

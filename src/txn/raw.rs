@@ -4,7 +4,7 @@
 
 use super::{
     catalog::{Catalog, TableTypes},
-    snapshot::Root,
+    snapshot::View,
     write::WriteState,
 };
 use crate::{
@@ -88,9 +88,15 @@ pub trait WriteRaw: ReadRaw {
         table: usize,
         sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64>;
+    /// Inserts or replaces strictly ascending entries, however many; how many keys were new.
+    fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: usize,
+        sorted: impl Iterator<Item = Result<(K, V)>>,
+    ) -> Result<u64>;
 }
 
-impl ReadRaw for Root {
+impl ReadRaw for View {
     type Range<'r> = Range<'r, Pager>;
 
     #[inline]
@@ -172,6 +178,14 @@ impl WriteRaw for WriteState {
         &mut self,
         table: usize,
         sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
+    ) -> Result<u64> {
+        WriteState::merge(self, table, sorted)
+    }
+
+    fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: usize,
+        sorted: impl Iterator<Item = Result<(K, V)>>,
     ) -> Result<u64> {
         if self.tree(table).root.is_none() {
             return self.build(table, sorted);

@@ -1,5 +1,5 @@
 //! What readers hold: one version of everything.
-//! Owns: [`Root`], what is published, and [`Snapshot`], a user's hold on it. Keeps I4 and I5: the pin
+//! Owns: [`View`], what is published, and [`Snapshot`], a user's hold on it. Keeps I4 and I5: the pin
 //! is the `Arc`, and nothing beside it.
 
 use super::catalog::Catalog;
@@ -25,9 +25,6 @@ pub struct View {
     /// once the pin has gone.
     pub(crate) _pin: Option<Pin>,
 }
-
-/// The name that the rooms below the public face use: the root of everything that is read.
-pub type Root = View;
 
 impl View {
     /// The count of commits that this view shows: gapless, and growing along each thread.
@@ -83,11 +80,11 @@ impl fmt::Debug for View {
 /// ```
 #[derive(Clone)]
 pub struct Snapshot {
-    root: Arc<Root>,
+    root: Arc<View>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(root: Arc<Root>) -> Snapshot {
+    pub(crate) fn new(root: Arc<View>) -> Snapshot {
         Snapshot { root }
     }
 }

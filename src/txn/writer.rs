@@ -18,8 +18,8 @@ use super::{
 use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
-    publish::{Bell, Generation, Pin, Published, Version},
     pager::{Pager, Pages},
+    publish::{Bell, Generation, Pin, Published, Version},
     sync::{Arc, thread},
     wal::{Log, Syncer},
 };
