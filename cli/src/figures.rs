@@ -146,14 +146,18 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A table whose first column is text and whose others are numbers.
+/// An empty table.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(header.to_vec());
+    table
+}
+
+/// Aligns a table whose first column is text and whose others are numbers.
+pub fn align(table: &mut Table) {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table
 }
 
 /// The median, 99, 99.9 of 100 and the longest of `histogram`.
