@@ -49,13 +49,16 @@ pub use {
     table::{
         Table,
         key::{Key, Prefix},
+        raw::{Ordered, RawTable},
         read::{Range, TableRef},
         value::Value,
         write::{ExtractIf, TableMut},
     },
+    tree::check::TreeReport as TableReport,
     txn::{
         answer::{Answer, Commit},
         batch::Batch,
+        catalog::TableTypes,
         metrics::Latency,
         snapshot::{Snapshot, View},
         write::WriteTx,

@@ -7,6 +7,7 @@ pub mod datum;
 pub mod escape;
 pub mod extend;
 pub mod key;
+pub mod raw;
 pub mod read;
 pub mod tuple;
 pub mod value;

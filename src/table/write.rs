@@ -67,7 +67,11 @@ pub struct TableMut<'t, K, V, W = WriteState> {
 impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     pub(crate) fn open(source: &'t mut W, table: &Table<K, V>) -> Result<TableMut<'t, K, V, W>> {
         let index = source.open(table.asked())?;
-        Ok(TableMut { source, index, types: PhantomData })
+        Ok(TableMut::at(source, index))
+    }
+
+    pub(crate) fn at(source: &'t mut W, index: usize) -> TableMut<'t, K, V, W> {
+        TableMut { source, index, types: PhantomData }
     }
 
     /// The same table, to read; until the next change.
