@@ -116,7 +116,7 @@ impl Bench<'_> {
 
     fn gets(&self, threads: usize) -> Result<Part> {
         let name = format!("random get, {threads} threads");
-        self.timed(name, "gets", threads, 1, |random, store| {
+        self.timed(name, "gets", threads, 1, |mut random, store| {
             let mut reader = store.reader();
             let entries = self.entries as usize;
             move || {
@@ -129,7 +129,7 @@ impl Bench<'_> {
 
     fn get_many(&self) -> Result<Part> {
         let name = format!("get_many of {MANY}, 1 thread");
-        self.timed(name, "gets", 1, MANY as u64, |random, store| {
+        self.timed(name, "gets", 1, MANY as u64, |mut random, store| {
             let mut reader = store.reader();
             let entries = self.entries as usize;
             move || {
@@ -157,7 +157,7 @@ impl Bench<'_> {
     fn commits(&self, clients: usize) -> Result<Part> {
         let before = self.store.stats();
         let name = format!("durable one-key commit, {clients} clients");
-        let mut part = self.timed(name, "commits", clients, 1, |random, store| {
+        let mut part = self.timed(name, "commits", clients, 1, |mut random, store| {
             move || {
                 let mut batch = Batch::new().durability(Durability::Sync);
                 batch.insert(&ENTRIES, key(random.next()), &[9; VALUE_BYTES]);
@@ -172,7 +172,7 @@ impl Bench<'_> {
 
     fn batches(&self) -> Result<Part> {
         let name = format!("batch of {BATCH} random inserts, not durable");
-        self.timed(name, "inserts", 1, BATCH as u64, |random, store| {
+        self.timed(name, "inserts", 1, BATCH as u64, |mut random, store| {
             move || {
                 let mut batch = Batch::new().durability(Durability::None);
                 for _ in 0..BATCH {
@@ -210,7 +210,7 @@ impl Bench<'_> {
         unit: &'static str,
         threads: usize,
         units_each: u64,
-        make: impl Fn(Box<Random>, &'b Store) -> O,
+        make: impl Fn(Random, &'b Store) -> O,
     ) -> Result<Part>
     where
         O: FnMut() -> recto::Result<()> + Send,
@@ -218,11 +218,11 @@ impl Bench<'_> {
         let (is_over, done) = (AtomicBool::new(false), AtomicU64::new(0));
         let latencies = Latencies::new();
         let began = Instant::now();
-        let outcome = std::thread::scope(|scope| {
+        let outcome: recto::Result<()> = std::thread::scope(|scope| {
             let running: Vec<_> = (0..threads)
                 .map(|thread| {
                     let seed = began.elapsed().as_nanos() as u64 ^ (thread as u64) << 48;
-                    let mut operation = make(Box::new(Random::new(seed)), self.store);
+                    let mut operation = make(Random::new(seed), self.store);
                     let (is_over, done) = (&is_over, &done);
                     let mut tally = Tally::new(&latencies);
                     scope.spawn(move || {
@@ -234,7 +234,7 @@ impl Bench<'_> {
                             count += 1;
                         }
                         done.fetch_add(count, Relaxed);
-                        recto::Result::Ok(())
+                        Ok(())
                     })
                 })
                 .collect();

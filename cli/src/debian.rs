@@ -73,9 +73,7 @@ impl Kind {
     }
 
     fn of_field(field: &[u8]) -> Option<Kind> {
-        KINDS
-            .into_iter()
-            .find(|kind| field.eq_ignore_ascii_case(kind.field().as_bytes()))
+        KINDS.into_iter().find(|kind| field.eq_ignore_ascii_case(kind.field().as_bytes()))
     }
 }
 
@@ -143,11 +141,7 @@ pub fn read(input: impl BufRead) -> Result<Vec<Package>, Unreadable> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        if input
-            .read_until(b'\n', &mut line)
-            .map_err(Unreadable::Input)?
-            == 0
-        {
+        if input.read_until(b'\n', &mut line).map_err(Unreadable::Input)? == 0 {
             break;
         }
         index.line += 1;
@@ -155,11 +149,7 @@ pub fn read(input: impl BufRead) -> Result<Vec<Package>, Unreadable> {
         index.take_line(&line[..end])?;
     }
     index.end_stanza()?;
-    Ok(index
-        .packages
-        .into_iter()
-        .map(|(name, relations)| Package { name, relations })
-        .collect())
+    Ok(index.packages.into_iter().map(|(name, relations)| Package { name, relations }).collect())
 }
 
 /// A relation field, folded lines joined, with the line it began at.
@@ -209,11 +199,7 @@ impl Index {
             }
         } else if let Some(kind) = Kind::of_field(field) {
             self.in_relation = true;
-            self.fields.push(Field {
-                line: self.line,
-                kind,
-                text: text.to_vec(),
-            });
+            self.fields.push(Field { line: self.line, kind, text: text.to_vec() });
         }
         Ok(())
     }
@@ -245,10 +231,7 @@ impl Index {
         relations: &mut Vec<Relation>,
     ) -> Result<(), Unreadable> {
         let earlier = relations.iter().filter(|relation| relation.kind == kind);
-        let mut clause = earlier
-            .map(|relation| relation.clause + 1)
-            .max()
-            .unwrap_or(0);
+        let mut clause = earlier.map(|relation| relation.clause + 1).max().unwrap_or(0);
         for group in text.split(|&byte| byte == b',') {
             let mut alternative = 0;
             for element in group.split(|&byte| byte == b'|') {
@@ -258,20 +241,13 @@ impl Index {
                     continue;
                 }
                 let target = self.name_of(bare)?;
-                relations.push(Relation {
-                    kind,
-                    clause,
-                    alternative,
-                    target,
-                });
+                relations.push(Relation { kind, clause, alternative, target });
                 alternative += 1;
             }
             if alternative > 0 {
                 // One less than the most, so that the next field of this kind can count on.
-                clause = clause
-                    .checked_add(1)
-                    .filter(|&clause| clause < u16::MAX)
-                    .ok_or_else(|| {
+                clause =
+                    clause.checked_add(1).filter(|&clause| clause < u16::MAX).ok_or_else(|| {
                         self.unreadable(format!("has more than {} clauses", u16::MAX - 1))
                     })?;
             }
@@ -289,10 +265,7 @@ impl Index {
     }
 
     fn unreadable(&self, reason: impl Into<String>) -> Unreadable {
-        Unreadable::Line {
-            line: self.line,
-            reason: reason.into(),
-        }
+        Unreadable::Line { line: self.line, reason: reason.into() }
     }
 }
 
@@ -309,13 +282,7 @@ mod tests {
 
     fn shown(package: &Package) -> Vec<String> {
         let show = |r: &Relation| {
-            format!(
-                "{} {}.{} {}",
-                r.kind.field(),
-                r.clause,
-                r.alternative,
-                r.target
-            )
+            format!("{} {}.{} {}", r.kind.field(), r.clause, r.alternative, r.target)
         };
         package.relations.iter().map(show).collect()
     }
@@ -342,34 +309,16 @@ mod tests {
         let packages = read_text(text).unwrap();
         assert_eq!(packages[0].name, "a");
         assert_eq!(shown(&packages[0]), ["Depends 0.0 b", "Depends 1.0 c"]);
-        assert_eq!(
-            packages[1],
-            Package {
-                name: "z".into(),
-                relations: vec![]
-            }
-        );
+        assert_eq!(packages[1], Package { name: "z".into(), relations: vec![] });
     }
 
     #[test]
     fn an_unreadable_line_is_named_by_its_number() {
         for (text, expected) in [
-            (
-                "Package: a\nnonsense\n",
-                "line 2 of the package index: is not a field",
-            ),
-            (
-                "Depends: b\n\nPackage: a\n",
-                "line 2 of the package index: ends a stanza that names",
-            ),
-            (
-                "Package: a\nPackage: b\n",
-                "line 2 of the package index: names a second package",
-            ),
-            (
-                " folded\n",
-                "line 1 of the package index: continues a field",
-            ),
+            ("Package: a\nnonsense\n", "line 2 of the package index: is not a field"),
+            ("Depends: b\n\nPackage: a\n", "line 2 of the package index: ends a stanza that names"),
+            ("Package: a\nPackage: b\n", "line 2 of the package index: names a second package"),
+            (" folded\n", "line 1 of the package index: continues a field"),
             ("Package:\n", "line 1 of the package index: \"\" is no name"),
             (
                 "Package: a\nDepends: b c\nSize: 1\n",

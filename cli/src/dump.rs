@@ -14,7 +14,6 @@ use serde_json::{Value as Json, json};
 use std::{
     fs::File,
     io::{BufRead, BufReader, BufWriter, Write, stdin, stdout},
-    ops::Bound,
     path::Path,
     process::ExitCode,
 };
@@ -47,7 +46,7 @@ pub fn dump(dir: &Path, tables: &[String]) -> Result<ExitCode> {
 pub fn write_dump(snapshot: &Snapshot, tables: &[String], out: &mut impl Write) -> Result<Counts> {
     let mut names = tables.to_vec();
     if names.is_empty() {
-        names = snapshot.tables().into_iter().map(|table| table.name.to_string()).collect();
+        names = snapshot.tables()?;
     }
     names.sort();
     names.dedup();
@@ -65,7 +64,7 @@ pub fn write_dump(snapshot: &Snapshot, tables: &[String], out: &mut impl Write) 
         });
         writeln!(out, "{line}")?;
         let shown = Types::of(types);
-        for entry in table.range(Bound::Unbounded, Bound::Unbounded)? {
+        for entry in table.iter()? {
             let (key, value) = entry?;
             shown.write_entry(out, key, value)?;
             counts.entries += 1;
@@ -138,7 +137,7 @@ impl<R: BufRead> Dump<R> {
                     chunk.push(entry.map_err(|reason| self.unreadable(reason))?);
                     counts.entries += 1;
                     if chunk.len() == CHUNK_ENTRIES {
-                        tx.raw_table(name, table_types)?.extend(chunk.drain(..))?;
+                        hand_over(tx, name, table_types, &mut chunk)?;
                     }
                 }
                 Line::Table { name, types } => {
@@ -172,7 +171,8 @@ impl<R: BufRead> Dump<R> {
         } else if json.get("key").is_some() && json.get("value").is_some() {
             Some(Line::Entry { key: json["key"].take(), value: json["value"].take() })
         } else {
-            let (tables, entries) = (json["end"]["tables"].as_u64(), json["end"]["entries"].as_u64());
+            let (tables, entries) =
+                (json["end"]["tables"].as_u64(), json["end"]["entries"].as_u64());
             tables.zip(entries).map(|(tables, entries)| Line::End(Counts { tables, entries }))
         };
         line.ok_or_else(|| self.unreadable("is neither a table, an entry nor the end"))
@@ -197,14 +197,26 @@ impl<R: BufRead> Dump<R> {
     }
 }
 
+/// Encoded entries on their way to the store.
+type Chunk = Vec<(Vec<u8>, Vec<u8>)>;
+
 fn finish(
     tx: &mut WriteTx<'_>,
     current: Option<&(String, TableTypes, Types)>,
-    chunk: &mut Vec<(Vec<u8>, Vec<u8>)>,
+    chunk: &mut Chunk,
 ) -> Result<()> {
-    if let Some((name, types, _)) = current {
-        tx.raw_table(name, types)?.extend(chunk.drain(..))?;
-    }
+    current.map_or(Ok(()), |(name, types, _)| hand_over(tx, name, types, chunk))
+}
+
+fn hand_over(
+    tx: &mut WriteTx<'_>,
+    name: &str,
+    types: &TableTypes,
+    chunk: &mut Chunk,
+) -> Result<()> {
+    let entries = chunk.iter().map(|(key, value)| (&key[..], &value[..]));
+    tx.raw_table(name, types)?.extend(entries)?;
+    chunk.clear();
     Ok(())
 }
 

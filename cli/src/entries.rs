@@ -6,10 +6,7 @@ use crate::{
     opening,
     types::{Side, Type},
 };
-use recto::{
-    Snapshot, TableTypes,
-    raw::{RawRange, RawTable},
-};
+use recto::{Range, RawTable, Snapshot, TableTypes};
 use serde_json::{Value as Json, json};
 use std::{
     io::{BufWriter, Write, stdout},
@@ -40,7 +37,11 @@ impl Types {
     }
 
     /// The encoding of an entry of a dump.
-    pub fn parse(&self, key: &Json, value: &Json) -> std::result::Result<(Vec<u8>, Vec<u8>), String> {
+    pub fn parse(
+        &self,
+        key: &Json,
+        value: &Json,
+    ) -> std::result::Result<(Vec<u8>, Vec<u8>), String> {
         Ok((self.key.parse(Side::Key, key)?, self.value.parse(Side::Value, value)?))
     }
 
@@ -77,7 +78,8 @@ pub fn put(entry: &Entry, value: &str, new_types: &str) -> Result<ExitCode> {
     let table_types = known.map_or_else(|| simple_types(new_types), Ok)?;
     let types = Types::of(&table_types);
     let (key, value) = (types.key(&entry.key)?, types.value(value)?);
-    let is_new = store.write(|tx| tx.raw_table(&entry.table, &table_types)?.insert(&key, &value))?;
+    let is_new =
+        store.write(|tx| tx.raw_table(&entry.table, &table_types)?.insert(&key, &value))?;
     eprintln!("{}", if is_new { "inserted" } else { "replaced" });
     store.close()?;
     Ok(ExitCode::SUCCESS)
@@ -119,7 +121,11 @@ pub fn scan(scan: &Scan) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn bounded<'s>(table: &RawTable<'s>, types: &Types, scan: &Scan) -> Result<RawRange<'s>> {
+fn bounded<'s>(
+    table: &RawTable<'s>,
+    types: &Types,
+    scan: &Scan,
+) -> Result<Range<'s, &'static [u8], &'static [u8]>> {
     if let Some(prefix) = &scan.prefix {
         if !matches!(types.key, Type::Text | Type::Bytes) {
             let name = types.key.name();
@@ -128,13 +134,13 @@ fn bounded<'s>(table: &RawTable<'s>, types: &Types, scan: &Scan) -> Result<RawRa
         let from = types.key(prefix)?;
         let end = prefix_end(from.clone());
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        return Ok(table.range(Bound::Included(&from), to)?);
+        return Ok(table.range((Bound::Included(&from[..]), to))?);
     }
     let key = |typed: &Option<String>| typed.as_ref().map(|typed| types.key(typed)).transpose();
     let (from, to) = (key(&scan.from)?, key(&scan.to)?);
     let from = from.as_deref().map_or(Bound::Unbounded, Bound::Included);
     let to = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    Ok(table.range(from, to)?)
+    Ok(table.range((from, to))?)
 }
 
 /// The first bytes behind all those that begin with `prefix`.

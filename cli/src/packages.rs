@@ -87,7 +87,8 @@ pub fn replace(tx: &mut WriteTx<'_>, revision: u64, package: &Package) -> Result
     }
     tx.table(&PACKAGES)?.insert(&*package.name, record(revision, package))?;
     let change = package.relations.len() as u64;
-    let total = |sum: Option<u64>| Some((sum.unwrap_or(0) + change).saturating_sub(old.len() as u64));
+    let total =
+        |sum: Option<u64>| Some((sum.unwrap_or(0) + change).saturating_sub(old.len() as u64));
     tx.table(&TOTALS)?.update(RELATIONS_TOTAL, total)?;
     Ok(())
 }

@@ -25,10 +25,7 @@ pub fn oracle() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     for line in ORACLE.lines() {
         match line.strip_prefix("  ") {
             Some(dependent) => {
-                answers
-                    .entry(asked)
-                    .or_insert_with(BTreeSet::new)
-                    .insert(dependent);
+                answers.entry(asked).or_insert_with(BTreeSet::new).insert(dependent);
             }
             None => {
                 asked = line;
@@ -55,20 +52,12 @@ mod tests {
         assert_eq!(oracle.len(), 20);
         for (asked, expected) in &oracle {
             let points_there = |package: &&Package| {
-                let mut counted = package
-                    .relations
-                    .iter()
-                    .filter(|r| r.kind != Kind::Provides);
+                let mut counted = package.relations.iter().filter(|r| r.kind != Kind::Provides);
                 counted.any(|relation| relation.target == *asked)
             };
             let mut found: BTreeSet<&str> = BTreeSet::new();
             if names.contains(asked) {
-                found.extend(
-                    packages
-                        .iter()
-                        .filter(points_there)
-                        .map(|package| &*package.name),
-                );
+                found.extend(packages.iter().filter(points_there).map(|package| &*package.name));
             }
             assert_eq!(&found, expected, "{asked}");
         }

@@ -8,7 +8,7 @@
 //! [`Type::show`] says is read back by [`Type::parse`] to exactly the same bytes.
 //! Absent on purpose: the encodings of the parts, which are recto's own.
 
-use recto::{Key, Value, raw::Ordered};
+use recto::{Key, Ordered, Value};
 use serde_json::{Map, Value as Json, json};
 
 /// A type of keys or values.
@@ -48,7 +48,7 @@ macro_rules! numbers {
     ($($name:ident $t:ty, $key:tt, $to:expr, $from:expr;)*) => {
         /// A type of numbers.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "each is named after the Rust type")]
+        #[allow(missing_docs)]
         pub enum Number { $($name),* }
 
         impl Number {

@@ -67,7 +67,8 @@ impl Live {
         while began.elapsed() < run_time {
             std::thread::sleep(INTERVAL.min(run_time.saturating_sub(began.elapsed())));
             let now = Instant::now();
-            let (new_reads, new_commits) = (self.reads.take(&mut reads), self.commits.take(&mut commits));
+            let (new_reads, new_commits) =
+                (self.reads.take(&mut reads), self.commits.take(&mut commits));
             let syncs = store.stats().log_syncs;
             let moment = Moment {
                 at_seconds: (now - began).as_secs_f64(),

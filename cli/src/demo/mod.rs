@@ -215,7 +215,8 @@ fn restore(store: &Store, model: &Model) -> Result<()> {
 fn unchanged(snapshot: &Snapshot, model: &Model, faults: &Faults) -> Result<()> {
     for package in model.packages() {
         if packages::relations(snapshot, &package.name)? != package.relations {
-            faults.note(format!("{} is not what was imported, after all was put back", package.name));
+            faults
+                .note(format!("{} is not what was imported, after all was put back", package.name));
         }
     }
     Ok(())

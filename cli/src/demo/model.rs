@@ -72,7 +72,12 @@ impl Model {
         }
         for _ in 0..random.below(4) {
             let target = self.any_name(&mut random);
-            content.relations.push(Relation { kind: Kind::Depends, clause, alternative: 0, target });
+            content.relations.push(Relation {
+                kind: Kind::Depends,
+                clause,
+                alternative: 0,
+                target,
+            });
             clause += 1;
         }
         content.relations.sort();

@@ -103,7 +103,9 @@ impl Look<'_> {
         let relations = packages::relations(self.snapshot, name)?;
         if (relations.len(), packages::digest(&relations)) != (count as usize, digest) {
             let found = relations.len();
-            return Ok(Err(format!("{name} has {found} relations that are not the {count} it had")));
+            return Ok(Err(format!(
+                "{name} has {found} relations that are not the {count} it had"
+            )));
         }
         let dependents = self.snapshot.table(&DEPENDENTS)?;
         for Relation { kind, clause, alternative, target } in &relations {
@@ -131,7 +133,9 @@ impl Look<'_> {
         for entry in entries.take(DEPENDENTS_LOOKED_AT) {
             let ((_, source, kind, clause, alternative), ()) = entry?;
             if sources.get((source, kind, clause, alternative))? != Some(name) {
-                return Ok(Some(format!("{name} is named by {source}, but not the other way round")));
+                return Ok(Some(format!(
+                    "{name} is named by {source}, but not the other way round"
+                )));
             }
         }
         Ok(None)
@@ -140,8 +144,7 @@ impl Look<'_> {
     /// Several records at once, against one at a time.
     fn many(&mut self) -> Result<Wrong> {
         let all = self.model.packages();
-        let names: Vec<&str> =
-            (0..32).map(|_| &*all[self.random.below(all.len())].name).collect();
+        let names: Vec<&str> = (0..32).map(|_| &*all[self.random.below(all.len())].name).collect();
         let records = self.snapshot.table(&PACKAGES)?;
         let together = records.get_many(names.iter().copied())?;
         for (name, record) in names.iter().zip(together) {
@@ -179,10 +182,13 @@ impl Look<'_> {
             return Ok(Some(format!("the path from {from} to {to} has other ends")));
         }
         for step in path.windows(2) {
-            let needs = |relation: &Relation| relation.kind.is_needed() && relation.target == step[1];
+            let needs =
+                |relation: &Relation| relation.kind.is_needed() && relation.target == step[1];
             if !packages::relations(self.snapshot, &step[0])?.iter().any(needs) {
                 let [from, to] = [&step[0], &step[1]];
-                return Ok(Some(format!("a path goes from {from} to {to}, which it does not need")));
+                return Ok(Some(format!(
+                    "a path goes from {from} to {to}, which it does not need"
+                )));
             }
         }
         Ok(None)
