@@ -39,6 +39,7 @@ pub enum Command {
         #[command(flatten)]
         entry: Entry,
         /// Text and bytes as they stand (bytes also as 0x00ff), everything else as JSON
+        #[arg(allow_negative_numbers = true)]
         value: String,
         /// The types of a table that is not there yet, as in 'u64 -> &str'
         #[arg(long, default_value = "&str -> &str")]
@@ -103,6 +104,7 @@ pub struct Entry {
     /// The table
     pub table: String,
     /// Text and bytes as they stand (bytes also as 0x00ff), everything else as JSON
+    #[arg(allow_negative_numbers = true)]
     pub key: String,
 }
 

@@ -6,7 +6,7 @@ use crate::{
     opening,
     types::{Side, Type},
 };
-use recto::{Range, RawTable, Snapshot, TableTypes};
+use recto::{Key, Range, RawTable, Snapshot, TableTypes};
 use serde_json::{Value as Json, json};
 use std::{
     io::{BufWriter, Write, stdout},
@@ -162,32 +162,51 @@ pub fn existing<'s>(snapshot: &'s Snapshot, name: &str) -> Result<RawTable<'s>> 
 
 /// The types of a table that `put` may make. Others need their program, or a dump that has them.
 fn simple_types(names: &str) -> Result<TableTypes> {
-    let simple = match names {
-        "&str -> &str" => TableTypes::of::<&str, &str>(),
-        "&str -> &[u8]" => TableTypes::of::<&str, &[u8]>(),
-        "&str -> u64" => TableTypes::of::<&str, u64>(),
-        "&str -> i64" => TableTypes::of::<&str, i64>(),
-        "&str -> f64" => TableTypes::of::<&str, f64>(),
-        "&str -> bool" => TableTypes::of::<&str, bool>(),
-        "&str -> ()" => TableTypes::of::<&str, ()>(),
-        "&[u8] -> &[u8]" => TableTypes::of::<&[u8], &[u8]>(),
-        "&[u8] -> &str" => TableTypes::of::<&[u8], &str>(),
-        "&[u8] -> u64" => TableTypes::of::<&[u8], u64>(),
-        "u64 -> &str" => TableTypes::of::<u64, &str>(),
-        "u64 -> &[u8]" => TableTypes::of::<u64, &[u8]>(),
-        "u64 -> u64" => TableTypes::of::<u64, u64>(),
-        "i64 -> &str" => TableTypes::of::<i64, &str>(),
-        _ => {
-            let sentence = format!("put cannot make a table of {names}; load and programs can");
-            return Err(Failure::input(sentence));
-        }
-    };
-    Ok(simple)
+    let known = names.split_once(" -> ").and_then(|(key, value)| with_key_type(key, value));
+    known.ok_or_else(|| {
+        Failure::input(format!(
+            "put cannot make a table of {names}: one of &str, &[u8], bool or integers to one of these, \
+             f32, f64 or (), such as 'u64 -> &str', is possible; other tables come with load"
+        ))
+    })
+}
+
+fn with_key_type(key: &str, value: &str) -> Option<TableTypes> {
+    macro_rules! key_types {
+        ($($t:ty),*) => {
+            match key {
+                $(stringify!($t) => with_value_type::<$t>(value),)*
+                _ => None,
+            }
+        };
+    }
+    key_types!(&str, &[u8], bool, u8, u16, u32, u64, u128, i8, i16, i32, i64, i128)
+}
+
+fn with_value_type<K: Key>(value: &str) -> Option<TableTypes> {
+    macro_rules! value_types {
+        ($($t:ty),*) => {
+            match value {
+                $(stringify!($t) => Some(TableTypes::of::<K, $t>()),)*
+                _ => None,
+            }
+        };
+    }
+    value_types!((), &str, &[u8], bool, u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn put_makes_tables_of_simple_types() {
+        assert_eq!(simple_types("&str -> &[u8]").unwrap(), TableTypes::of::<&str, &[u8]>());
+        assert_eq!(simple_types("i64 -> ()").unwrap(), TableTypes::of::<i64, ()>());
+        for names in ["f64 -> u8", "u8", "u8 -> Postcard<T>", "(u8, u8) -> u8"] {
+            assert!(simple_types(names).is_err(), "{names}");
+        }
+    }
 
     #[test]
     fn a_prefix_ends_before_the_next_one() {

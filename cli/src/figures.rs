@@ -81,7 +81,7 @@ impl Drop for Tally<'_> {
     }
 }
 
-/// Numbers that look random and come again with the same seed (SplitMix64, Steele et al. 2014).
+/// Numbers that look random and come again with the same seed (`SplitMix64`, Steele et al. 2014).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

@@ -1,5 +1,10 @@
 //! The `recto` command: look into, check, change, move and measure stores.
 //! Exit codes: 0 done (and clean, and there), 1 damaged or not there, 2 could not run.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "figures are rounded to what people read, and none is negative"
+)]
 
 mod arguments;
 mod bench;

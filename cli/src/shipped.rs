@@ -23,14 +23,11 @@ pub fn oracle() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let mut answers = BTreeMap::new();
     let mut asked = "";
     for line in ORACLE.lines() {
-        match line.strip_prefix("  ") {
-            Some(dependent) => {
-                answers.entry(asked).or_insert_with(BTreeSet::new).insert(dependent);
-            }
-            None => {
-                asked = line;
-                answers.insert(asked, BTreeSet::new());
-            }
+        if let Some(dependent) = line.strip_prefix("  ") {
+            answers.entry(asked).or_insert_with(BTreeSet::new).insert(dependent);
+        } else {
+            asked = line;
+            answers.insert(asked, BTreeSet::new());
         }
     }
     answers

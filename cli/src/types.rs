@@ -48,8 +48,7 @@ macro_rules! numbers {
     ($($name:ident $t:ty, $key:tt, $to:expr, $from:expr;)*) => {
         /// A type of numbers.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs)]
-        pub enum Number { $($name),* }
+        pub enum Number { $(#[doc = stringify!($t)] $name),* }
 
         impl Number {
             const ALL: &[(&str, Number)] = &[$((stringify!($t), Number::$name)),*];
@@ -99,8 +98,8 @@ numbers! {
     I32 i32, ordered, |n: i32| json!(n), small_signed;
     I64 i64, ordered, |n: i64| json!(n), small_signed;
     I128 i128, ordered, |n: i128| json!(n.to_string()), large;
-    F32 f32, unordered, |x: f32| float(f64::from(x), x), read_f32;
-    F64 f64, unordered, |x: f64| float(x, x), read_f64;
+    F32 f32, unordered, |x: f32| float(f64::from(x)), read_f32;
+    F64 f64, unordered, |x: f64| float(x), read_f64;
 }
 
 fn small<T: TryFrom<u64>>(json: &Json) -> Option<T> {
@@ -120,8 +119,8 @@ fn large<T: std::str::FromStr>(json: &Json) -> Option<T> {
 }
 
 /// A float as JSON: the number itself, or a string if it is not finite.
-fn float(wide: f64, shown: impl ToString) -> Json {
-    if wide.is_finite() { json!(wide) } else { json!(shown.to_string()) }
+fn float(wide: f64) -> Json {
+    if wide.is_finite() { json!(wide) } else { json!(wide.to_string()) }
 }
 
 fn read_f64(json: &Json) -> Option<f64> {
@@ -404,3 +403,6 @@ pub fn unhex(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
+
+#[cfg(test)]
+mod tests;

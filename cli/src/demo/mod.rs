@@ -19,7 +19,7 @@ use questions::{Asker, compare_with_oracle};
 use recto::{Snapshot, Store, WriteTx};
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -62,7 +62,9 @@ fn run_in(dir: &Path, demo: &Demo) -> Result<bool> {
     let (record, sightings) = run_threads(&store, &model, &live, &faults, demo);
     println!("{}", record.table());
     let (wrong, revisions) = model.verify(&sightings);
-    wrong.into_iter().for_each(|sentence| faults.note(sentence));
+    for sentence in wrong {
+        faults.note(sentence);
+    }
     eprintln!(
         "{} revisions committed; {} answers compared with the model at their version",
         figures::count(revisions),
@@ -80,7 +82,9 @@ fn run_in(dir: &Path, demo: &Demo) -> Result<bool> {
     reopened.close()?;
     draw(&record, &demo.svg)?;
     let (count, sentences) = faults.take();
-    sentences.iter().for_each(|sentence| eprintln!("WRONG: {sentence}"));
+    for sentence in sentences {
+        eprintln!("WRONG: {sentence}");
+    }
     println!("{count} discrepancies");
     Ok(count == 0)
 }
@@ -88,14 +92,14 @@ fn run_in(dir: &Path, demo: &Demo) -> Result<bool> {
 fn import(store: &Store, seed: u64) -> Result<Model> {
     let began = Instant::now();
     let index = shipped::packages()?;
-    let read = began.elapsed();
+    let (read, began) = (began.elapsed(), Instant::now());
     let imported = store.write(|tx| packages::import(tx, &index))?;
     eprintln!(
         "{} packages and {} relations read in {:.2} s, imported in {:.2} s",
         figures::count(imported.packages),
         figures::count(imported.relations),
         read.as_secs_f64(),
-        (began.elapsed() - read).as_secs_f64()
+        began.elapsed().as_secs_f64()
     );
     Ok(Model::new(index, seed, store.snapshot().version()))
 }
@@ -222,7 +226,7 @@ fn unchanged(snapshot: &Snapshot, model: &Model, faults: &Faults) -> Result<()> 
     Ok(())
 }
 
-fn draw(record: &live::Record, svg: &PathBuf) -> Result<()> {
+fn draw(record: &live::Record, svg: &Path) -> Result<()> {
     record.draw(svg)?;
     eprintln!("rates and latencies are drawn in {}", svg.display());
     Ok(())

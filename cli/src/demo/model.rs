@@ -8,7 +8,7 @@ use crate::{
     figures::Random,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -90,9 +90,12 @@ impl Model {
 
     /// Notes what a commit brought, once it was answered.
     pub fn record(&self, version: u64, changes: Changes) -> Result<(), String> {
-        match self.commits().insert(version, changes) {
-            None => Ok(()),
-            Some(_) => Err(format!("version {version} was given to two commits")),
+        match self.commits().entry(version) {
+            Entry::Vacant(place) => {
+                place.insert(changes);
+                Ok(())
+            }
+            Entry::Occupied(_) => Err(format!("version {version} was given to two commits")),
         }
     }
 
