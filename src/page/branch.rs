@@ -1,7 +1,7 @@
 //! Branches: separators and children.
-//! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, 32-bit heads (see
-//! [`heads`](super::heads)), children, their births, 16-bit cell offsets, free space, cells. The
-//! separators' common prefix is kept once; a cell has what follows it.
+//! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, 32-bit heads
+//! (see [`heads`](super::heads)), children, their births, 16-bit cell offsets, free space, cells.
+//! The separators' common prefix is kept once; a cell has what follows it.
 //! Keeps I9: a damaged page gives an error or a wrong child, never a panic.
 //! Absent on purpose: a check that a child is the one meant; that is [`expect`](super::expect)'s.
 
@@ -10,8 +10,8 @@ use super::{
     CELLS_START, COUNT, Child, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, PREFIX_START, PageId,
     Run,
     arrays::Arrays,
-    cell::{PartKey, RUN_KEY_PREFIX_MAX, read_separator, separator_len, write_separator},
-    check_header, damaged, drop_cell, field, free_bytes,
+    cell::{PartKey, read_separator, separator_len, write_separator},
+    check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, read_u32, set_field,
     split::balanced_cut,
@@ -23,11 +23,14 @@ const CHILDREN: usize = 1;
 const BIRTHS: usize = 2;
 const OFFSETS: usize = 3;
 /// Heads, children, births, offsets.
-pub const ARRAYS: Arrays<4> = Arrays { widths: [HEAD_BYTES, 4, 4, 2], heads: HEADS };
+pub const ARRAYS: Arrays<4> = Arrays {
+    widths: [HEAD_BYTES, 4, 4, 2],
+    heads: HEADS,
+};
 
-/// The shortest `s` with `left < s <= right`: a prefix of `right`. Expects `left < right`.
+/// The shortest `s` with `left < s <= right`: a prefix of `right`. Where `left` is not smaller than
+/// `right`, which only a damaged page can show, some prefix of `right`.
 pub fn shortest_separator<'k>(left: &[u8], right: &'k [u8]) -> &'k [u8] {
-    debug_assert!(left < right);
     // One byte more than they share: there `right` goes on and is greater.
     right.get(..=common_len(left, right)).unwrap_or(right)
 }
@@ -70,11 +73,19 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Minus infinity.
-    const EMPTY: Parts<'static> = Parts { prefix: &[], suffix: &[], run: None };
+    const EMPTY: Parts<'static> = Parts {
+        prefix: &[],
+        suffix: &[],
+        run: None,
+    };
 
     fn new(separator: NewKey<'a>) -> Parts<'a> {
         let PartKey { start, run } = PartKey::new(separator);
-        Parts { prefix: &[], suffix: start, run }
+        Parts {
+            prefix: &[],
+            suffix: start,
+            run,
+        }
     }
 
     fn len(self) -> usize {
@@ -89,17 +100,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// How much of this a page's common prefix may cover.
-    fn sharable_len(self) -> usize {
-        let max = if self.run.is_some() { RUN_KEY_PREFIX_MAX } else { usize::MAX };
-        self.len().min(max)
-    }
-
-    /// Whether this begins with all of `prefix` and can share it.
+    /// Whether this begins with all of `prefix`.
     fn starts_with(self, prefix: &[u8]) -> bool {
-        if prefix.len() > self.sharable_len() {
-            return false;
-        }
         match prefix.strip_prefix(self.prefix) {
             Some(rest) => self.suffix.starts_with(rest),
             None => self.prefix.starts_with(prefix),
@@ -108,7 +110,10 @@ impl<'a> Parts<'a> {
 
     /// The length of what this and `other` begin with in common.
     fn common_len(self, other: Parts<'_>) -> usize {
-        let (a, b) = ([self.prefix, self.suffix].concat(), [other.prefix, other.suffix].concat());
+        let (a, b) = (
+            [self.prefix, self.suffix].concat(),
+            [other.prefix, other.suffix].concat(),
+        );
         common_len(&a, &b)
     }
 
@@ -116,12 +121,14 @@ impl<'a> Parts<'a> {
     fn head(self, skip: usize) -> Option<u32> {
         let [first, second] = self.skip(skip)?;
         let mut four = [0; HEAD_BYTES];
-        four.iter_mut().zip(first.iter().chain(second)).for_each(|(to, &byte)| *to = byte);
+        four.iter_mut()
+            .zip(first.iter().chain(second))
+            .for_each(|(to, &byte)| *to = byte);
         Some(u32::from_be_bytes(four))
     }
 
-    /// The bytes of the cell that keeps this in a page with a prefix of `prefix_len` bytes. The start
-    /// of a separator in a run is kept with the prefix.
+    /// The bytes of the cell that keeps this in a page with a prefix of `prefix_len` bytes. The
+    /// start of a separator in a run is kept with the prefix.
     fn cell_len(self, prefix_len: usize) -> usize {
         let skipped = if self.run.is_some() { 0 } else { prefix_len };
         separator_len(self.len().saturating_sub(skipped), self.run)
@@ -135,16 +142,20 @@ struct Entry<'a> {
     child: Child,
 }
 
-/// The common prefix of a page of `entries` with the bytes it would use; the first one's separator is
-/// not kept.
+/// The common prefix of a page of `entries` with the bytes it would use; the first one's separator
+/// is not kept.
 fn measure(entries: &[Entry<'_>]) -> (usize, usize) {
     let (Some(first), Some(last)) = (entries.get(1), entries.last()) else {
         return (0, ARRAYS.end(entries.len()));
     };
-    let sharable = entries[1..].iter().map(|entry| entry.separator.sharable_len());
-    let common = first.separator.common_len(last.separator);
-    let prefix_len = sharable.fold(common, usize::min);
-    let cells: usize = entries[1..].iter().map(|e| e.separator.cell_len(prefix_len)).sum();
+    let prefix_len = first
+        .separator
+        .common_len(last.separator)
+        .min(super::cell::PREFIX_MAX);
+    let cells: usize = entries[1..]
+        .iter()
+        .map(|e| e.separator.cell_len(prefix_len))
+        .sum();
     (prefix_len, ARRAYS.end(entries.len()) + prefix_len + cells)
 }
 
@@ -169,7 +180,11 @@ impl<'p> Branch<'p> {
         check_header(page, Kind::Branch, ARRAYS.end(count))?;
         let (start, len) = (field(page, PREFIX_START), field(page, PREFIX_LEN));
         match page.get(start..start + len) {
-            Some(prefix) => Ok(Branch { page, count, prefix }),
+            Some(prefix) => Ok(Branch {
+                page,
+                count,
+                prefix,
+            }),
             None => Err(damaged(page, "its prefix exceeds the page")),
         }
     }
@@ -198,9 +213,9 @@ impl<'p> Branch<'p> {
         let head = head(rest);
         let mut from = heads.lower_bound(head);
         if heads.get(from) == head {
+            let mut to = heads.end_of_equal(from, head);
             // Child 0 has head 0 and no separator to compare with.
             from = from.max(1);
-            let mut to = heads.upper_bound(head);
             while from < to {
                 let middle = from.midpoint(to);
                 let separator = self.cell(middle)?.0;
@@ -208,30 +223,38 @@ impl<'p> Branch<'p> {
                     None => separator.start > rest,
                     Some(_) => separator.compare(key, resolve)?.is_gt(),
                 };
-                (from, to) = if greater { (from, middle) } else { (middle + 1, to) };
+                (from, to) = if greater {
+                    (from, middle)
+                } else {
+                    (middle + 1, to)
+                };
             }
         }
         Ok(from.max(1) - 1)
     }
 
-    /// Child `i`.
-    ///
-    /// # Panics
-    /// Here and below, if there is no child `i`: an index comes from a search, never from disk.
+    /// Child `i`; an error, here and below, if there is no such child.
     #[inline]
     pub fn child(self, i: usize) -> Result<Child> {
-        assert!(i < self.count, "child {i} of {}", self.count);
+        check_index(self.page, i, self.count)?;
         let page = read_u32(self.page, ARRAYS.start(CHILDREN, self.count) + 4 * i);
         let birth = read_u32(self.page, ARRAYS.start(BIRTHS, self.count) + 4 * i);
         match (page, birth) {
-            (Some(page), Some(birth)) => Ok(Child { page: PageId(page), birth }),
+            (Some(page), Some(birth)) => Ok(Child {
+                page: PageId(page),
+                birth,
+            }),
             _ => Err(damaged(self.page, "its children exceed the page")),
         }
     }
 
     /// The separator of child `i`.
     pub fn separator(self, i: usize) -> Result<Separator<'p>> {
-        let Parts { prefix, suffix, run } = self.entry(i)?.separator;
+        let Parts {
+            prefix,
+            suffix,
+            run,
+        } = self.entry(i)?.separator;
         Ok(match run {
             None => Separator::Inline { prefix, suffix },
             Some(run) => Separator::Run(run),
@@ -248,15 +271,28 @@ impl<'p> Branch<'p> {
         free_bytes(self.page, ARRAYS.end(self.count))
     }
 
-    /// Where to split so that the children, with one more inserted at `at` behind `separator`, fit two
-    /// pages of about the same fill: the number of children, the new one counted, that go left
-    /// (1..=len). The separator of the first one right moves up into the parent. There always is one
-    /// if each separator keeps to the limits of [`cell`](super::cell) and lies where order puts it.
+    /// Where to split so that the children, with one more inserted at `at` behind `separator`, fit
+    /// two pages of about the same fill: the number of children, the new one counted, that go left
+    /// (1..=len). The separator of the first one right moves up into the parent. There always is
+    /// one if each separator keeps to the limits of [`cell`](super::cell) and lies where order puts
+    /// it.
     pub fn split_point(self, at: usize, separator: NewKey<'_>) -> Result<usize> {
-        let child = Child { page: PageId(0), birth: 0 };
+        let child = Child {
+            page: PageId(0),
+            birth: 0,
+        };
+        check_index(self.page, at, self.count + 1)?;
         let mut entries = self.entries()?;
-        entries.insert(at, Entry { separator: Parts::new(separator), child });
-        let cells = entries.iter().map(|entry| entry.separator.cell_len(self.prefix.len()));
+        entries.insert(
+            at,
+            Entry {
+                separator: Parts::new(separator),
+                child,
+            },
+        );
+        let cells = entries
+            .iter()
+            .map(|entry| entry.separator.cell_len(self.prefix.len()));
         let entry_bytes: Vec<usize> = cells.map(|len| len + ARRAYS.entry_bytes()).collect();
         let cut = balanced_cut(&entry_bytes, |cut| {
             let (left, right) = entries.split_at(cut);
@@ -268,13 +304,17 @@ impl<'p> Branch<'p> {
     /// Where the cell of child `i` is.
     #[inline]
     fn offset(self, i: usize) -> Result<usize> {
-        assert!(i < self.count, "child {i} of {}", self.count);
+        check_index(self.page, i, self.count)?;
         let at = ARRAYS.start(OFFSETS, self.count) + 2 * i;
-        let offset = read_u16(self.page, at).map(usize::from);
-        offset.ok_or_else(|| damaged(self.page, "its offsets exceed the page"))
+        // A cell that is changed in place must not be header or arrays.
+        match read_u16(self.page, at).map(usize::from) {
+            Some(offset) if offset >= ARRAYS.end(self.count) => Ok(offset),
+            _ => Err(damaged(self.page, "a cell lies among the arrays")),
+        }
     }
 
-    /// The cell of child `i`, which is not 0: what it keeps of the separator, and the cell's length.
+    /// The cell of child `i`, which is not 0: what it keeps of the separator, and the cell's
+    /// length.
     #[inline]
     fn cell(self, i: usize) -> Result<(PartKey<'p>, usize)> {
         match read_separator(self.page, self.offset(i)?) {
@@ -287,11 +327,21 @@ impl<'p> Branch<'p> {
     fn entry(self, i: usize) -> Result<Entry<'p>> {
         let child = self.child(i)?;
         if i == 0 {
-            return Ok(Entry { separator: Parts::EMPTY, child });
+            return Ok(Entry {
+                separator: Parts::EMPTY,
+                child,
+            });
         }
         let (PartKey { start: suffix, run }, _) = self.cell(i)?;
         let prefix = if run.is_some() { &[] } else { self.prefix };
-        Ok(Entry { separator: Parts { prefix, suffix, run }, child })
+        Ok(Entry {
+            separator: Parts {
+                prefix,
+                suffix,
+                run,
+            },
+            child,
+        })
     }
 
     /// All children and separators.
@@ -300,8 +350,8 @@ impl<'p> Branch<'p> {
     }
 }
 
-/// A branch to change. An error can leave a change half done: only what undoes the whole transaction
-/// may follow.
+/// A branch to change. An error can leave a change half done: only what undoes the whole
+/// transaction may follow.
 pub struct BranchMut<'p> {
     page: &'p mut [u8],
 }
@@ -317,11 +367,15 @@ impl<'p> BranchMut<'p> {
     pub fn as_branch(&self) -> Branch<'_> {
         let (start, len) = (field(self.page, PREFIX_START), field(self.page, PREFIX_LEN));
         let prefix = self.page.get(start..start + len).unwrap_or(&[]);
-        Branch { page: self.page, count: field(self.page, COUNT), prefix }
+        Branch {
+            page: self.page,
+            count: field(self.page, COUNT),
+            prefix,
+        }
     }
 
-    /// Inserts a child at `i`. At 0 only into an empty page, and then the separator is not kept; a run
-    /// given there stays the caller's. False, and nothing changed: it does not fit.
+    /// Inserts a child at `i`. At 0 only into an empty page, and then the separator is not kept; a
+    /// run given there stays the caller's. False, and nothing changed: it does not fit.
     pub fn insert(&mut self, i: usize, separator: NewKey<'_>, child: Child) -> Result<bool> {
         self.insert_parts(i, Parts::new(separator), child)
     }
@@ -331,8 +385,8 @@ impl<'p> BranchMut<'p> {
     pub fn remove(&mut self, i: usize) -> Result<()> {
         let branch = self.as_branch();
         let count = branch.count;
+        check_index(self.page, i, count)?;
         if count <= 1 {
-            assert!(i < count, "child {i} of {count}");
             self.clear();
             return Ok(());
         }
@@ -351,7 +405,7 @@ impl<'p> BranchMut<'p> {
     /// Makes child `i` another one.
     pub fn set_child(&mut self, i: usize, child: Child) -> Result<()> {
         let count = self.as_branch().count;
-        assert!(i < count, "child {i} of {count}");
+        check_index(self.page, i, count)?;
         self.put(CHILDREN, i, &child.page.0.to_le_bytes());
         self.put(BIRTHS, i, &child.birth.to_le_bytes());
         Ok(())
@@ -362,6 +416,7 @@ impl<'p> BranchMut<'p> {
     pub fn set_separator(&mut self, i: usize, separator: NewKey<'_>) -> Result<bool> {
         assert!(i > 0, "child 0 has no separator");
         let copy = self.page.to_vec();
+        check_index(self.page, i, self.as_branch().count)?;
         let mut entries = Branch::new(&copy)?.entries()?;
         entries[i].separator = Parts::new(separator);
         self.rebuild(&entries)
@@ -384,8 +439,8 @@ impl<'p> BranchMut<'p> {
     }
 
     /// Inserts child `i` of `source`, with its separator, behind the last. Into an empty page the
-    /// separator is not kept. Child 0 of `source` goes only into an empty page: elsewhere it needs the
-    /// separator that the parent has, so use [`push`](Self::push).
+    /// separator is not kept. Child 0 of `source` goes only into an empty page: elsewhere it needs
+    /// the separator that the parent has, so use [`push`](Self::push).
     pub fn push_from(&mut self, source: Branch<'_>, i: usize) -> Result<bool> {
         let Entry { separator, child } = source.entry(i)?;
         let count = self.as_branch().count;
@@ -396,9 +451,13 @@ impl<'p> BranchMut<'p> {
     fn insert_parts(&mut self, i: usize, separator: Parts<'_>, child: Child) -> Result<bool> {
         let branch = self.as_branch();
         let count = branch.count;
-        assert!(i <= count && (i > 0 || count == 0), "child {i} of {count}");
+        assert!(i > 0 || count == 0, "child 0 is there already");
+        check_index(self.page, i, count + 1)?;
         if count == 0 {
-            return self.rebuild(&[Entry { separator: Parts::EMPTY, child }]);
+            return self.rebuild(&[Entry {
+                separator: Parts::EMPTY,
+                child,
+            }]);
         }
         let prefix_len = branch.prefix.len();
         let len = separator.cell_len(prefix_len);

@@ -1,14 +1,14 @@
 //! Heads: the four bytes of a key behind the page's common prefix, as sorted numbers in one array.
 //! Owns: the search in them. A search decides by heads alone unless two are equal.
 
+use std::hint::select_unpredictable;
+
 use super::arrays::capacity;
 
 /// The length of a head on disk.
 pub const HEAD_BYTES: usize = 4;
 /// How many heads a group holds: the unit in which the array grows.
 const GROUP: usize = 8;
-/// How many groups the last step of a search compares at once.
-const WINDOW_GROUPS: usize = 2;
 
 const _: () = assert!(capacity(1) == GROUP);
 
@@ -19,7 +19,9 @@ pub fn head(rest: &[u8]) -> u32 {
     if let Some(four) = rest.first_chunk() {
         return u32::from_be_bytes(*four);
     }
-    rest.iter().rev().fold(0, |head, &byte| head >> 8 | u32::from(byte) << 24)
+    rest.iter()
+        .rev()
+        .fold(0, |head, &byte| head >> 8 | u32::from(byte) << 24)
 }
 
 /// The length of what `a` and `b` begin with in common.
@@ -57,42 +59,61 @@ impl<'p> Heads<'p> {
     /// Head `i`; the greatest number beyond the last.
     #[inline]
     pub fn get(self, i: usize) -> u32 {
-        self.groups.as_flattened().as_chunks().0.get(i).map_or(u32::MAX, |&b| u32::from_le_bytes(b))
+        self.groups
+            .as_flattened()
+            .as_chunks()
+            .0
+            .get(i)
+            .map_or(u32::MAX, |&b| u32::from_le_bytes(b))
     }
 
     /// How many heads are smaller than `head`.
     ///
-    /// Halves without a branch until few enough are left to compare them all at once, which the
-    /// compiler does in vector registers; both beat a branching search, which mispredicts every
-    /// second step.
+    /// Halves without a branch until two groups are left, and compares those all at once, which the
+    /// compiler does in vector registers; a branching search mispredicts every second step.
     #[inline]
     pub fn lower_bound(self, head: u32) -> usize {
-        let mut rest = self.groups;
-        let mut below = 0;
-        while rest.len() > WINDOW_GROUPS {
-            let (left, right) = rest.split_at(rest.len() / 2);
+        let (mut from, mut len) = (0, self.groups.len());
+        while len > 2 {
+            let half = len / 2;
+            let Some(group) = self.groups.get(from + half) else {
+                break;
+            };
             // If the first on the right is not smaller, the answer lies on the left.
-            let go_right = right.first().is_some_and(|group| smaller(group, head, 1) == 1);
-            below += if go_right { left.len() * GROUP } else { 0 };
-            rest = if go_right { right } else { left };
+            let go_right = smaller(&group[..HEAD_BYTES], head) == 1;
+            from = select_unpredictable(go_right, from + half, from);
+            len -= half;
         }
-        let sum: usize = rest.iter().map(|group| smaller(group, head, GROUP)).sum();
-        (below + sum).min(self.count)
+        // All before `from` are smaller, so that a window that begins or ends further out counts
+        // the same; so it is always two groups wide.
+        let from = from.min(self.groups.len().saturating_sub(2));
+        let rest = self.groups.get(from..).unwrap_or(&[]);
+        let in_window = match rest.first_chunk::<2>() {
+            Some(window) => smaller(window.as_flattened(), head),
+            None => smaller(rest.as_flattened(), head),
+        };
+        (from * GROUP + in_window).min(self.count)
     }
 
-    /// How many heads are smaller than `head` or equal to it.
-    pub fn upper_bound(self, head: u32) -> usize {
+    /// Where the heads equal to `head` end, the first of which is `from`.
+    #[inline]
+    pub fn end_of_equal(self, from: usize, head: u32) -> usize {
+        // Mostly there is but one.
         match head.checked_add(1) {
-            Some(next) => self.lower_bound(next),
+            Some(next) if self.get(from + 1) == head => self.lower_bound(next),
+            Some(_) => (from + 1).min(self.count),
             None => self.count,
         }
     }
 }
 
-/// How many of the first `n` heads of a group are smaller than `head`.
+/// How many of some heads are smaller than `head`.
 #[inline]
-fn smaller(group: &[u8; GROUP * HEAD_BYTES], head: u32, n: usize) -> usize {
-    let (heads, _) = group.as_chunks();
-    let sum: u32 = heads[..n].iter().map(|&b| u32::from(u32::from_le_bytes(b) < head)).sum();
+fn smaller(heads: &[u8], head: u32) -> usize {
+    let (heads, _) = heads.as_chunks();
+    let sum: u32 = heads
+        .iter()
+        .map(|&other| u32::from(u32::from_le_bytes(other) < head))
+        .sum();
     sum as usize
 }

@@ -1,7 +1,8 @@
 //! Leaves: entries in key order, found by the hash of their key or by order.
 //! Owns: [`Leaf`], [`LeafMut`] and the layout: header, one-byte tags, 16-bit cell offsets, 32-bit
-//! heads (see [`heads`](super::heads)), free space, cells. Cells hold whole keys and values, so that
-//! a scan lends them; the common prefix is skipped when comparing, and read from the first key.
+//! heads (see [`heads`](super::heads)), free space, cells. Cells hold whole keys and values, so
+//! that a scan lends them; the common prefix is skipped when comparing, and read from the first
+//! key.
 //! Keeps I9: a damaged page gives an error or a wrong entry, never a panic.
 //! Absent on purpose: what to do when a page is full; that is the tree's.
 
@@ -12,7 +13,7 @@ use super::{
     CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN,
     arrays::Arrays,
     cell::{Cell, PartKey},
-    check_header, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
     split::balanced_cut,
@@ -24,7 +25,10 @@ const TAGS: usize = 0;
 const OFFSETS: usize = 1;
 const HEADS: usize = 2;
 /// Tags, offsets, heads.
-pub const ARRAYS: Arrays<3> = Arrays { widths: [1, 2, HEAD_BYTES], heads: HEADS };
+pub const ARRAYS: Arrays<3> = Arrays {
+    widths: [1, 2, HEAD_BYTES],
+    heads: HEADS,
+};
 
 /// A leaf to read.
 #[derive(Clone, Copy)]
@@ -36,8 +40,8 @@ pub struct Leaf<'p> {
 impl<'p> Leaf<'p> {
     /// The leaf in `page`; only the header is looked at.
     ///
-    /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt), here and below, if the page is not what a leaf can be.
+    /// # Errors [`Error::Corrupt`](crate::Error::Corrupt), here and below, if the page is not what
+    /// a leaf can be.
     #[inline]
     pub fn new(page: &'p [u8]) -> Result<Leaf<'p>> {
         let count = field(page, COUNT);
@@ -59,27 +63,35 @@ impl<'p> Leaf<'p> {
     /// The index of `key`, for a point get; touches only the cells of keys of the same tag.
     #[inline]
     pub fn find(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Option<usize>> {
-        Ok(self.find_cell(key, resolve)?.map(|(i, _)| i))
+        Ok(self.find_value(key, resolve)?.map(|(i, _)| i))
     }
 
     /// The value of `key`, like [`find`](Self::find) and [`value`](Self::value) at the cost of one.
     #[inline]
     pub fn get(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Option<CellValue<'p>>> {
-        Ok(self.find_cell(key, resolve)?.map(|(_, cell)| cell.value))
+        Ok(self.find_value(key, resolve)?.map(|(_, value)| value))
     }
 
-    /// The entry of `key`.
+    /// The index and the value of `key`.
     #[inline]
-    fn find_cell(
+    fn find_value(
         self,
         key: &[u8],
         resolve: &impl Resolve<'p>,
-    ) -> Result<Option<(usize, Cell<'p>)>> {
+    ) -> Result<Option<(usize, CellValue<'p>)>> {
         let start = ARRAYS.start(TAGS, self.count);
         for i in Matches::new(self.page, start, self.count, tag(key)) {
-            let cell = self.cell(i)?;
-            if cell.key.equals(key, resolve)? {
-                return Ok(Some((i, cell)));
+            match Cell::read_short(self.page, self.offset(i)?) {
+                Some((other, value)) if other == key => {
+                    return Ok(Some((i, CellValue::Inline(value))));
+                }
+                Some(_) => {}
+                None => {
+                    let cell = self.cell(i)?;
+                    if cell.key.equals(key, resolve)? {
+                        return Ok(Some((i, cell.value)));
+                    }
+                }
             }
         }
         Ok(None)
@@ -101,10 +113,10 @@ impl<'p> Leaf<'p> {
         if heads.get(from) != head {
             return Ok(Err(from));
         }
-        let mut to = heads.upper_bound(head);
+        let mut to = heads.end_of_equal(from, head);
         while from < to {
             let middle = from.midpoint(to);
-            match self.cell(middle)?.key.compare(key, resolve)? {
+            match self.compare(middle, key, resolve)? {
                 Ordering::Less => from = middle + 1,
                 Ordering::Equal => return Ok(Ok(middle)),
                 Ordering::Greater => to = middle,
@@ -113,26 +125,25 @@ impl<'p> Leaf<'p> {
         Ok(Err(from))
     }
 
-    /// The key of entry `i`.
-    ///
-    /// # Panics
-    /// Here and below, if there is no entry `i`: an index comes from a search, never from disk.
+    /// The key of entry `i`; an error, here and below, if there is no such entry.
     #[inline]
     pub fn key(self, i: usize) -> Result<CellKey<'p>> {
-        Ok(self.cell(i)?.key.cell_key())
+        Ok(self.entry(i)?.0)
     }
 
     /// The value of entry `i`.
     #[inline]
     pub fn value(self, i: usize) -> Result<CellValue<'p>> {
-        Ok(self.cell(i)?.value)
+        Ok(self.entry(i)?.1)
     }
 
     /// Entry `i`.
     #[inline]
     pub fn entry(self, i: usize) -> Result<(CellKey<'p>, CellValue<'p>)> {
-        let cell = self.cell(i)?;
-        Ok((cell.key.cell_key(), cell.value))
+        match Cell::read_short(self.page, self.offset(i)?) {
+            Some((key, value)) => Ok((CellKey::Inline(key), CellValue::Inline(value))),
+            None => self.cell(i).map(|cell| (cell.key.cell_key(), cell.value)),
+        }
     }
 
     /// What entry `i` takes of the page, its elements of the arrays included, in bytes.
@@ -140,8 +151,8 @@ impl<'p> Leaf<'p> {
         Ok(self.cell(i)?.len + ARRAYS.entry_bytes())
     }
 
-    /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together, at
-    /// most [`HEADER_BYTES`] more than a page.
+    /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together,
+    /// at most [`HEADER_BYTES`] more than a page.
     pub fn used_bytes(self) -> usize {
         self.page.len() - self.free_bytes()
     }
@@ -152,11 +163,12 @@ impl<'p> Leaf<'p> {
     }
 
     /// Where to split so that the entries, with (`key`, `value`) inserted at `at`, fit two pages of
-    /// about the same fill: the number of entries, the new one counted, that go left (1..=len). There
-    /// always is one if each entry keeps to the limits of [`cell`](super::cell).
+    /// about the same fill: the number of entries, the new one counted, that go left (1..=len).
+    /// There always is one if each entry keeps to the limits of [`cell`](super::cell).
     pub fn split_point(self, at: usize, key: NewKey<'_>, value: NewValue<'_>) -> Result<usize> {
         let cells = (0..self.count).map(|i| Ok(self.cell(i)?.len));
         let mut cells = cells.collect::<Result<Vec<usize>>>()?;
+        check_index(self.page, at, cells.len() + 1)?;
         cells.insert(at, Cell::new_len(PartKey::new(key), value));
         let entries: Vec<usize> = cells.iter().map(|len| len + ARRAYS.entry_bytes()).collect();
         let total: usize = cells.iter().sum();
@@ -171,14 +183,25 @@ impl<'p> Leaf<'p> {
     /// Where the cell of entry `i` is.
     #[inline]
     fn offset(self, i: usize) -> Result<usize> {
-        assert!(i < self.count, "entry {i} of {}", self.count);
+        check_index(self.page, i, self.count)?;
         let at = ARRAYS.start(OFFSETS, self.count) + 2 * i;
-        let offset = read_u16(self.page, at).map(usize::from);
-        offset.ok_or_else(|| damaged(self.page, "its offsets exceed the page"))
+        // A cell that is changed in place must not be header or arrays.
+        match read_u16(self.page, at).map(usize::from) {
+            Some(offset) if offset >= ARRAYS.end(self.count) => Ok(offset),
+            _ => Err(damaged(self.page, "a cell lies among the arrays")),
+        }
+    }
+
+    /// How the key of entry `i` compares with `key`.
+    #[inline]
+    fn compare(self, i: usize, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Ordering> {
+        match Cell::read_short(self.page, self.offset(i)?) {
+            Some((other, _)) => Ok(other.cmp(key)),
+            None => self.cell(i)?.key.compare(key, resolve),
+        }
     }
 
     /// The cell of entry `i`.
-    #[inline]
     fn cell(self, i: usize) -> Result<Cell<'p>> {
         match Cell::read(self.page, self.offset(i)?) {
             Some(cell) => Ok(cell),
@@ -193,7 +216,11 @@ impl<'p> Leaf<'p> {
         if len == 0 {
             return Ok(&[]);
         }
-        let prefix = self.cell(0)?.key.sharable().get(..len);
+        let start = match Cell::read_short(self.page, self.offset(0)?) {
+            Some((key, _)) => key,
+            None => self.cell(0)?.key.start,
+        };
+        let prefix = start.get(..len);
         prefix.ok_or_else(|| damaged(self.page, "its first key is shorter than the prefix"))
     }
 
@@ -220,7 +247,10 @@ impl<'p> LeafMut<'p> {
     #[inline]
     pub fn as_leaf(&self) -> Leaf<'_> {
         let count = field(self.page, COUNT);
-        Leaf { page: self.page, count }
+        Leaf {
+            page: self.page,
+            count,
+        }
     }
 
     /// Inserts an entry at `i`. False, and nothing changed: it does not fit.
@@ -230,7 +260,7 @@ impl<'p> LeafMut<'p> {
         };
         let key = PartKey::new(key);
         let len = Cell::new_len(key, value);
-        self.insert_cell(i, tag, key, len, |cell| Cell::write(cell, key, value))
+        self.insert_cell(i, tag, key.start, len, |cell| Cell::write(cell, key, value))
     }
 
     /// Replaces the value of entry `i`. False, and nothing changed: it does not fit.
@@ -273,7 +303,8 @@ impl<'p> LeafMut<'p> {
     /// Removes the entries `range`.
     pub fn remove_range(&mut self, range: Range<usize>) -> Result<()> {
         let count = self.as_leaf().count;
-        assert!(range.start <= range.end && range.end <= count, "{range:?} of {count}");
+        check_index(self.page, range.end, count + 1)?;
+        check_index(self.page, range.start, range.end + 1)?;
         if range.len() == count {
             self.clear();
             return Ok(());
@@ -309,24 +340,24 @@ impl<'p> LeafMut<'p> {
         let bytes = &source.page[at..at + cell.len];
         let count = self.as_leaf().count;
         let copy = |to: &mut [u8]| to.copy_from_slice(bytes);
-        self.insert_cell(count, source.tag(i), cell.key, cell.len, copy)
+        self.insert_cell(count, source.tag(i), cell.key.start, cell.len, copy)
     }
 
-    /// Inserts a cell of `len` bytes, which `write` fills, at `i`; its key is `key`.
+    /// Inserts a cell of `len` bytes, which `write` fills, at `i`; its key begins with `start`.
     fn insert_cell(
         &mut self,
         i: usize,
         tag: u8,
-        key: PartKey<'_>,
+        start: &[u8],
         len: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<bool> {
         let count = self.as_leaf().count;
-        assert!(i <= count, "entry {i} of {count}");
+        check_index(self.page, i, count + 1)?;
         if !self.make_room(len)? {
             return Ok(false);
         }
-        let prefix_len = self.shorten_prefix(key)?;
+        let prefix_len = self.shorten_prefix(start)?;
         let at = field(self.page, CELLS_START) - len;
         write(&mut self.page[at..at + len]);
         ARRAYS.open(self.page, count, i);
@@ -334,7 +365,7 @@ impl<'p> LeafMut<'p> {
         set_field(self.page, CELLS_START, at);
         self.page[ARRAYS.start(TAGS, count + 1) + i] = tag;
         self.set_offset(i, at);
-        self.set_head(i, head(&key.start[prefix_len..]));
+        self.set_head(i, head(&start[prefix_len..]));
         Ok(true)
     }
 
@@ -358,11 +389,16 @@ impl<'p> LeafMut<'p> {
     /// Moves the cells together, in key order; the cell of `gone` is given up already.
     fn compact(&mut self, gone: Option<usize>) -> Result<()> {
         let copy = self.page.to_vec();
-        let old = Leaf { page: &copy, count: field(&copy, COUNT) };
+        let old = Leaf {
+            page: &copy,
+            count: field(&copy, COUNT),
+        };
         let mut at = self.page.len();
         for i in (0..old.count).filter(|&i| Some(i) != gone) {
             let (from, len) = (old.offset(i)?, old.cell(i)?.len);
-            let fits = at.checked_sub(len).filter(|&at| at >= ARRAYS.end(old.count));
+            let fits = at
+                .checked_sub(len)
+                .filter(|&at| at >= ARRAYS.end(old.count));
             at = fits.ok_or_else(|| damaged(&copy, "its cells overlap"))?;
             self.page[at..at + len].copy_from_slice(&copy[from..from + len]);
             self.set_offset(i, at);
@@ -372,14 +408,14 @@ impl<'p> LeafMut<'p> {
         Ok(())
     }
 
-    /// Cuts the common prefix to what `key` shares; gives its length.
-    fn shorten_prefix(&mut self, key: PartKey<'_>) -> Result<usize> {
+    /// Cuts the common prefix to what a key that begins with `start` shares; gives its length.
+    fn shorten_prefix(&mut self, start: &[u8]) -> Result<usize> {
         let leaf = self.as_leaf();
         let (count, old_len) = (leaf.count, field(self.page, PREFIX_LEN));
         let len = if count == 0 {
-            key.sharable().len()
+            start.len().min(super::cell::PREFIX_MAX)
         } else {
-            common_len(leaf.prefix()?, key.sharable())
+            common_len(leaf.prefix()?, start)
         };
         if count == 0 || len < old_len {
             set_field(self.page, PREFIX_LEN, len);

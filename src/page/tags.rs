@@ -1,4 +1,5 @@
-//! Tags: one byte of hash for each key of a leaf, so that a point get compares one key, not several.
+//! Tags: one byte of hash for each key of a leaf, so that a point get compares one key, not
+//! several.
 //! Owns: the hash, which is part of the file format, and the scan.
 
 /// An odd number without pattern (the golden ratio's bits).
@@ -25,7 +26,9 @@ pub fn tag(key: &[u8]) -> u8 {
         // The last eight bytes, some of them again, cost one load; shorter keys go byte by byte.
         let last = match key.last_chunk() {
             Some(&last) => u64::from_le_bytes(last),
-            None => rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+            None => rest
+                .iter()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte)),
         };
         hash = fold(hash ^ last);
     }
@@ -52,7 +55,13 @@ impl<'p> Matches<'p> {
         let end = start + count.next_multiple_of(GROUP);
         let (groups, _) = page.get(start..end).unwrap_or(&[]).as_chunks();
         let (base, hits) = (0, 0);
-        Matches { groups, count, tag, base, hits }
+        Matches {
+            groups,
+            count,
+            tag,
+            base,
+            hits,
+        }
     }
 }
 
@@ -66,7 +75,8 @@ impl Iterator for Matches<'_> {
             self.groups = rest;
             self.base += GROUP;
             // Compiled to one vector comparison; most groups hold no match.
-            if group.iter().fold(false, |any, &tag| any | (tag == self.tag)) {
+            let equal = group.iter().map(|&tag| u8::from(tag == self.tag));
+            if equal.fold(0, |any, equal| any | equal) != 0 {
                 self.hits = hits(*group, self.tag);
             }
         }

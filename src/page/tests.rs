@@ -44,10 +44,12 @@ enum Shape {
     NestedPrefixes,
     Maximal,
     Overflow,
+    /// Long keys that share more than the start of a key in a run, among such keys.
+    LongAndOverflow,
     Mixed,
 }
 
-const SHAPES: [Shape; 8] = [
+const SHAPES: [Shape; 9] = [
     Shape::Random,
     Shape::Integers,
     Shape::ZerosAndOnes,
@@ -55,6 +57,7 @@ const SHAPES: [Shape; 8] = [
     Shape::NestedPrefixes,
     Shape::Maximal,
     Shape::Overflow,
+    Shape::LongAndOverflow,
     Shape::Mixed,
 ];
 
@@ -90,11 +93,18 @@ impl Shape {
             Shape::Overflow => {
                 // Few starts, so that only the run tells many apart.
                 let mut key = vec![[0, 7][random.below(2)]; max + 1 + random.below(3)];
-                let at = [3, 63, 64, max][random.below(4)];
+                let at = [3, 259, 260, max][random.below(4)];
                 key[at] = random.below(8) as u8;
                 key
             }
-            Shape::Mixed => SHAPES[random.below(7)].key(random, page_bytes),
+            Shape::LongAndOverflow => {
+                let mut key = vec![b'p'; 500];
+                key.extend((random.next() as u16).to_be_bytes());
+                let long = random.below(20) == 0;
+                key.resize(if long { max + 9 } else { 502 }, 1);
+                key
+            }
+            Shape::Mixed => SHAPES[random.below(8)].key(random, page_bytes),
         }
     }
 

@@ -122,6 +122,6 @@ fn write_extra(pager: &Pager, extra: &Extra) -> Result<()> {
     let len = (page::HEADER_BYTES + extra.content.len()).next_multiple_of(pager.page_bytes);
     let mut bytes = vec![0; len];
     overflow::write(&mut bytes, extra.first, extra.birth, NO_TABLE, &extra.content);
-    page::seal(&mut bytes, pager.seed);
+    overflow::seal_run(&mut bytes, pager.seed);
     pager.file.write_at(&bytes, extra.first.offset(pager.page_bytes))
 }

@@ -191,6 +191,11 @@ impl WritePager {
         (self.space.pages(), waiting, self.space.end())
     }
 
+    /// How many snapshots were alive when last reclaimed, the published one included.
+    pub fn snapshots(&self) -> usize {
+        self.waiting_frames.pins().count()
+    }
+
     /// Registers a live snapshot, which sees pages and frames.
     pub fn pin(&mut self, version: Version, generation: Generation, lease: &Arc<Lease>) {
         self.waiting_pages.pin(version, generation, lease.clone());

@@ -2,7 +2,7 @@
 //! Owns: [`FileStorage`]. Files are reached through the directory's own descriptor, so a directory
 //! that is moved away while open is still the one that is written.
 //! Keeps I10 (a sync is called once and its error handed up) and I13 (writes by pwrite, growth by
-//! posix_fallocate, so that a full disk is an error and not a signal).
+//! `posix_fallocate`, so that a full disk is an error and not a signal).
 
 use super::{LockMode, Storage, StorageFile, lock::wait, map::Map};
 use crate::{
@@ -251,8 +251,8 @@ impl OpenFile {
 
     /// Who stands in the way of a lock in `mode`.
     fn blocker(&self, mode: LockMode) -> Option<u32> {
-        // Readers leave no pid. If a shared lock can be had, they are in the way, and the pid in the
-        // owner's file is that of somebody long gone.
+        // Readers leave no pid. If a shared lock can be had, they are in the way, and the pid in
+        // the owner's file is that of somebody long gone.
         if mode == LockMode::Exclusive && self.try_lock(LockMode::Shared).is_ok_and(|taken| taken) {
             let _ = self.file.unlock();
             return None;
@@ -279,8 +279,8 @@ impl StorageFile for OpenFile {
             return Ok(());
         }
         if let Err(e) = grow(&self.file, from, len) {
-            // A growth that failed half way may have lengthened the file. Best effort: what stays is
-            // zeros that nobody names.
+            // A growth that failed half way may have lengthened the file. Best effort: what stays
+            // is zeros that nobody names.
             let _ = self.file.set_len(from);
             return Err(Error::io("allocate", &self.name, e));
         }

@@ -1,6 +1,7 @@
 //! The read-only memory map of a file that grows under it.
 //! Owns: [`Map`]: one reservation of address space, and how much of it the file stands behind.
-//! Keeps I13: a slice covers what was asked for, never the map; the file is never written through it.
+//! Keeps I13: a slice covers what was asked for, never the map; the file is never written through
+//! it.
 //! Absent on purpose: a second reservation. Beyond the first, [`Map::bytes`] answers `None` and the
 //! caller reads with [`read_at`](super::StorageFile::read_at).
 
@@ -15,8 +16,8 @@ const RESERVE_BYTES_MIN: u64 = 1 << 20;
 
 /// A read-only shared mapping of a file, longer than the file, so that growth needs no second one.
 ///
-/// The mapping keeps the descriptor's advisory lock alive: the kernel holds the open file until it is
-/// unmapped.
+/// The mapping keeps the descriptor's advisory lock alive: the kernel holds the open file until it
+/// is unmapped.
 pub struct Map {
     /// The reservation. Its address never changes while `self` lives.
     raw: MmapRaw,
@@ -51,8 +52,8 @@ impl Map {
     /// The `len` bytes of the file at `offset`; `None` if they do not lie wholly in what is mapped.
     ///
     /// The caller keeps two promises, which the rooms above hold as I1: nobody writes these bytes
-    /// while they are borrowed (a published page is not written until reclaimed), and nobody cuts the
-    /// file below them (compaction truncates only what no map reader can touch).
+    /// while they are borrowed (a published page is not written until reclaimed), and nobody cuts
+    /// the file below them (compaction truncates only what no map reader can touch).
     ///
     /// Cost: one load and two comparisons; no system call beyond a page fault.
     #[inline]
@@ -63,17 +64,17 @@ impl Map {
         if end > self.valid_bytes.load(Ordering::Acquire) {
             return None;
         }
-        // SAFETY: `add` needs the result inside the mapping, and offset to fit `isize`: offset <= end
-        // <= valid_bytes <= the mapping's length, which `set_valid` and `reserve` keep and memmap2
-        // bounds by isize::MAX.
+        // SAFETY: `add` needs the result inside the mapping, and offset to fit `isize`: offset <=
+        // end <= valid_bytes <= the mapping's length, which `set_valid` and `reserve` keep and
+        // memmap2 bounds by isize::MAX.
         let start = unsafe { self.raw.as_ptr().add(offset as usize) };
         // SAFETY: non-null and aligned: inside a mapping, and u8 needs no alignment. Readable for
-        // `len` bytes of one object: inside the mapping, as above. Initialized and backed: the file's
-        // length reached valid_bytes before it was stored, and it is cut only after valid_bytes
-        // has been lowered, below no borrowed byte (the caller's promise), so no access lies beyond
-        // the file's end (which would be a signal). Not written while borrowed: I1, the caller's
-        // promise; no write goes through the map, which is read-only. The lifetime is that of
-        // `&self`, and `raw` unmaps only when dropped.
+        // `len` bytes of one object: inside the mapping, as above. Initialized and backed: the
+        // file's length reached valid_bytes before it was stored, and it is cut only after
+        // valid_bytes has been lowered, below no borrowed byte (the caller's promise), so no access
+        // lies beyond the file's end (which would be a signal). Not written while borrowed: I1, the
+        // caller's promise; no write goes through the map, which is read-only. The lifetime is that
+        // of `&self`, and `raw` unmaps only when dropped.
         Some(unsafe { slice::from_raw_parts(start, len) })
     }
 

@@ -192,8 +192,8 @@ impl Content {
     }
 }
 
-/// Cuts `len` bytes at `offset` at the borders of chunks: (place in the caller's bytes, chunk, place
-/// in the chunk, length).
+/// Cuts `len` bytes at `offset` at the borders of chunks: (place in the caller's bytes, chunk,
+/// place in the chunk, length).
 fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
     let mut done = 0;
     std::iter::from_fn(move || {

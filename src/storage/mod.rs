@@ -26,7 +26,8 @@ pub trait Storage: Send + Sync + 'static {
     fn remove(&self, name: &str) -> Result<()>;
     /// The names of all files, sorted.
     fn list(&self) -> Result<Vec<String>>;
-    /// Makes creations, renames and removals durable; the first call also the directory's own entry.
+    /// Makes creations, renames and removals durable; the first call also the directory's own
+    /// entry.
     fn sync_dir(&self) -> Result<()>;
 }
 

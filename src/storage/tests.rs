@@ -44,16 +44,15 @@ fn step(storage: &dyn Storage, model: &mut BTreeMap<&'static str, Vec<u8>>, call
             assert_eq!(created.is_ok(), !model.contains_key(NAMES[file]));
             model.entry(NAMES[file]).or_default();
         }
-        Call::Rename(from, to) => match model.remove(NAMES[from]) {
-            Some(content) => {
+        Call::Rename(from, to) => {
+            let renamed = storage.rename(NAMES[from], NAMES[to]);
+            if let Some(content) = model.remove(NAMES[from]) {
                 model.insert(NAMES[to], content);
-                storage.rename(NAMES[from], NAMES[to]).unwrap();
-            }
-            None => {
-                let renamed = storage.rename(NAMES[from], NAMES[to]);
+                renamed.unwrap();
+            } else {
                 assert!(renamed.unwrap_err().is_not_found());
             }
-        },
+        }
         Call::Remove(file) => {
             let removed = storage.remove(NAMES[file]);
             assert_eq!(removed.is_ok(), model.remove(NAMES[file]).is_some());

@@ -27,9 +27,11 @@ impl View {
     /// Cost: a binary search over the hashes of the names; no copy.
     ///
     /// # Errors
-    /// [`Error::TypeMismatch`](crate::Error::TypeMismatch) if it was created with other types.
+    /// [`Error::TypeMismatch`](crate::Error::TypeMismatch) if it was created with other types;
+    /// [`Error::Closed`](crate::Error::Closed) behind a store that is closed.
     #[inline]
     pub fn table<K: Key, V: Value>(&self, table: &Table<K, V>) -> Result<TableRef<'_, K, V>> {
+        self.pages()?;
         let index = table.asked().find(&self.catalog)?;
         Ok(TableRef::new(self, index))
     }

@@ -191,7 +191,7 @@ impl Tree {
         right: Child,
         separator: &Moving,
     ) -> Result<bool> {
-        let bytes = |child| Ok(fill_of(pages, self, child, level)?.1);
+        let bytes = |child| fill_of(pages, self, child, level).map(|fill| fill.1);
         let both = bytes(left)? + bytes(right)?;
         if both + MERGE_SLACK_BYTES > pages.page_bytes() {
             return Ok(false);

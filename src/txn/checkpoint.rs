@@ -5,6 +5,7 @@ use super::{
     checkpointer::{Job, Outcome},
     metrics,
     pipeline::Acknowledge,
+    recover::renew_meta,
     writer::Writer,
 };
 use crate::{
@@ -343,7 +344,10 @@ impl Writer {
     ///
     /// # Errors
     /// The directory is as it was found, or holds the checkpoint; opening it again tells.
-    pub fn settle_recovery(&mut self) -> Result<()> {
+    pub fn settle_recovery(&mut self, records: u64) -> Result<()> {
+        if records == 0 {
+            return renew_meta(self.state.pages.pager(), &mut self.durable, &self.log);
+        }
         let (job, lease) = self.cut()?;
         let pager = Arc::clone(self.state.pages.pager());
         let outcome = job.carry_out(&pager, &self.syncer, &self.engine.metrics);
@@ -370,6 +374,9 @@ impl Writer {
             }
         }
         self.answer_waiters(Err(&Error::Closed));
+        self.state.pages.reclaim();
+        let snapshots = self.state.pages.snapshots().saturating_sub(1) as u64;
+        metrics::set(&self.engine.metrics.gauges.snapshots, snapshots);
         self.engine.checkpointer.end();
         self.engine.pipeline.end();
     }

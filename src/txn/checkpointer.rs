@@ -2,7 +2,7 @@
 //! Owns: [`Checkpointer`], the place where the two meet. Absent on purpose: what a cut holds, and
 //! what follows from its end; the writer decides both.
 
-use super::{metrics::Metrics, snapshot::Root};
+use super::{metrics::Metrics, snapshot::View};
 use crate::{
     pager::{
         Pager, Pages,
@@ -19,7 +19,7 @@ pub struct Job {
     /// What to write.
     pub cut: Cut,
     /// The snapshot it was taken from: its frames stay as long as this lives.
-    pub root: Option<Arc<Root>>,
+    pub root: Option<Arc<View>>,
     /// The pin of its page numbers, once it is durable.
     pub pin: Pin,
     /// The runs it writes beside the trees.

@@ -96,6 +96,34 @@ pub struct Metrics {
     pub commit_latency: Histogram,
     /// Each sync of the log.
     pub sync_latency: Histogram,
+    /// The writer's state.
+    pub gauges: Gauges,
+}
+
+/// The writer's state as of its last group.
+#[derive(Default)]
+pub struct Gauges {
+    /// Bytes of log that a recovery would read.
+    pub log_bytes: AtomicU64,
+    /// Bytes of pages changed since the last checkpoint.
+    pub dirty_bytes: AtomicU64,
+    /// Bytes of frames in use.
+    pub frame_bytes: AtomicU64,
+    /// Pages that may be given out.
+    pub free_pages: AtomicU64,
+    /// Pages that wait for a reader or a checkpoint.
+    pub waiting_pages: AtomicU64,
+    /// The page file's length, in pages.
+    pub file_pages: AtomicU64,
+    /// The size of a page, in bytes.
+    pub page_bytes: AtomicU64,
+    /// Snapshots alive beside the published one.
+    pub snapshots: AtomicU64,
+}
+
+/// Sets a gauge.
+pub fn set(gauge: &AtomicU64, to: u64) {
+    gauge.store(to, Relaxed);
 }
 
 /// Raises a counter.

@@ -7,8 +7,9 @@
 //! another thread costs more than the rest of such a commit.
 
 use super::{
+    answer::Home,
     metrics::{Metrics, add},
-    snapshot::Root,
+    snapshot::View,
 };
 use crate::{
     error::{Error, Result},
@@ -44,7 +45,7 @@ pub type Acks = Vec<Box<dyn Acknowledge>>;
 /// What one log record holds, on its way to its readers.
 pub struct Group {
     /// What is published; none if the group only asks for a sync.
-    pub root: Option<Arc<Root>>,
+    pub root: Option<Arc<View>>,
     /// The last version that must be logged for the group to count.
     pub last: Version,
     /// Whether it may be seen only after a sync.
@@ -72,9 +73,10 @@ struct State {
 pub struct Pipeline {
     state: Mutex<State>,
     changed: Condvar,
-    published: Arc<Published<Root>>,
+    published: Arc<Published<View>>,
     metrics: Arc<Metrics>,
     poison: OnceLock<Error>,
+    home: Home,
     /// The last version known durable, by the log or by a checkpoint.
     durable: AtomicU64,
 }
@@ -82,8 +84,9 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline that publishes to `published`, where everything up to `durable` is durable.
     pub fn new(
-        published: Arc<Published<Root>>,
+        published: Arc<Published<View>>,
         metrics: Arc<Metrics>,
+        home: Home,
         durable: Version,
     ) -> Pipeline {
         Pipeline {
@@ -92,6 +95,7 @@ impl Pipeline {
             published,
             metrics,
             poison: OnceLock::new(),
+            home,
             durable: AtomicU64::new(durable.0),
         }
     }
@@ -104,6 +108,7 @@ impl Pipeline {
     /// Poisons the store for writing, for good.
     pub fn set_poison(&self, error: &Error) {
         let _ = self.poison.set(error.clone());
+        self.home.poison();
         let _guard = lock(&self.state);
         self.changed.notify_all();
     }

@@ -4,7 +4,7 @@
 
 use super::{
     catalog::{Catalog, TableTypes},
-    snapshot::Root,
+    snapshot::View,
     write::WriteState,
 };
 use crate::{
@@ -96,7 +96,7 @@ pub trait WriteRaw: ReadRaw {
     ) -> Result<u64>;
 }
 
-impl ReadRaw for Root {
+impl ReadRaw for View {
     type Range<'r> = Range<'r, Pager>;
 
     #[inline]

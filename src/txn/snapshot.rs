@@ -1,5 +1,5 @@
 //! What readers hold: one version of everything.
-//! Owns: [`Root`], what is published, and [`Snapshot`], a user's hold on it. Keeps I4 and I5: the pin
+//! Owns: [`View`], what is published, and [`Snapshot`], a user's hold on it. Keeps I4 and I5: the pin
 //! is the `Arc`, and nothing beside it.
 
 use super::catalog::Catalog;
@@ -26,13 +26,27 @@ pub struct View {
     pub(crate) _pin: Option<Pin>,
 }
 
-/// The name that the rooms below the public face use: the root of everything that is read.
-pub type Root = View;
-
 impl View {
     /// The count of commits that this view shows: gapless, and growing along each thread.
     pub fn version(&self) -> u64 {
         self.version.0
+    }
+
+    /// The tables' names, in order.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] behind a store that is closed.
+    pub fn tables(&self) -> Result<Vec<String>> {
+        self.pages()?;
+        let mut names: Vec<String> =
+            self.catalog.iter().map(|(entry, _)| entry.name.to_string()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// What a closed store shows: its last version, of which nothing can be read.
+    pub(crate) fn closed(version: Version, generation: Generation) -> View {
+        View { version, generation, catalog: Catalog::new(), pager: None, _pin: None }
     }
 
     /// The pages, for whoever reads a tree.
@@ -66,11 +80,11 @@ impl fmt::Debug for View {
 /// ```
 #[derive(Clone)]
 pub struct Snapshot {
-    root: Arc<Root>,
+    root: Arc<View>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(root: Arc<Root>) -> Snapshot {
+    pub(crate) fn new(root: Arc<View>) -> Snapshot {
         Snapshot { root }
     }
 }

@@ -3,7 +3,10 @@
 //! it. Keeps I2: there is one state, and it never leaves the writer thread.
 //! Absent on purpose: types (the room `table`), logging and publishing (the room `writer`).
 
-use super::catalog::{Catalog, TableTypes};
+use super::{
+    catalog::{Catalog, TableTypes},
+    snapshot::View,
+};
 use crate::{
     error::{Error, Limit, Result},
     options::{KEY_BYTES_MAX, TABLE_NAME_BYTES_MAX, TABLES_MAX, VALUE_BYTES_MAX},
@@ -11,7 +14,8 @@ use crate::{
         Pages, TableId,
         write::{Savepoint as PageSavepoint, WritePager},
     },
-    publish::{Generation, Version},
+    publish::{Bell, Generation, Pin, Version},
+    sync::Arc,
     tree::{Tree, cursor::Range},
     wal::Op,
 };
@@ -76,6 +80,15 @@ impl WriteState {
             large: false,
             broken,
         }
+    }
+
+    /// This state as it is to be published as `generation`; pinned from this moment on.
+    pub fn view(&mut self, generation: Generation, bell: &Arc<Bell>) -> Arc<View> {
+        let (pin, lease) = Pin::new(bell);
+        let version = self.version;
+        self.pages.pin(version, generation, &lease);
+        let (catalog, pager) = (self.catalog.clone(), Arc::clone(self.pages.pager()));
+        Arc::new(View { version, generation, catalog, pager: Some(pager), _pin: Some(pin) })
     }
 
     /// Starts a group.

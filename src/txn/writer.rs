@@ -12,12 +12,13 @@ use super::{
     pipeline::{Acknowledge, Acks, Group, Pipeline},
     queue::{Inbox, Received, Verdict},
     request::{BatchAck, Control, ControlAck, Request, WorkAck},
-    snapshot::Root,
+    snapshot::View,
     write::{Savepoint, WriteState, WriteTx},
 };
 use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
+    pager::{Pager, Pages},
     publish::{Bell, Generation, Pin, Published, Version},
     sync::{Arc, thread},
     wal::{Log, Syncer},
@@ -33,7 +34,7 @@ const RETRY_PAUSES: [Duration; 3] =
 /// What the writer shares with every handle of the store.
 pub struct Engine {
     /// What readers see.
-    pub published: Arc<Published<Root>>,
+    pub published: Arc<Published<View>>,
     /// Syncs, publishes, answers.
     pub pipeline: Pipeline,
     /// Where cuts go.
@@ -341,13 +342,27 @@ impl Writer {
     }
 
     /// The newest state, to be published as `generation`; pinned from this moment on.
-    pub(super) fn root(&mut self, generation: Generation) -> Arc<Root> {
-        let (pin, lease) = Pin::new(&self.engine.bell);
-        let version = self.state.version;
-        self.state.pages.pin(version, generation, &lease);
-        let catalog = self.state.catalog.clone();
-        let (pager, pin) = (Some(Arc::clone(self.state.pages.pager())), Some(pin));
-        Arc::new(Root { version, generation, catalog, pager, _pin: pin })
+    pub(super) fn root(&mut self, generation: Generation) -> Arc<View> {
+        self.state.view(generation, &self.engine.bell)
+    }
+
+    /// What the store's other threads work with.
+    pub fn shared_parts(&self) -> (Arc<Pager>, Syncer) {
+        (Arc::clone(self.state.pages.pager()), self.syncer.clone())
+    }
+
+    /// Tells the gauges how things stand.
+    fn gauge(&self) {
+        let (gauges, pages) = (&self.engine.metrics.gauges, &self.state.pages);
+        let (free, waiting, end) = pages.space_pages();
+        metrics::set(&gauges.log_bytes, self.log.bytes());
+        metrics::set(&gauges.dirty_bytes, pages.dirty_bytes());
+        metrics::set(&gauges.frame_bytes, pages.frame_bytes());
+        metrics::set(&gauges.free_pages, u64::from(free));
+        metrics::set(&gauges.waiting_pages, waiting);
+        metrics::set(&gauges.file_pages, u64::from(end));
+        metrics::set(&gauges.page_bytes, pages.page_bytes() as u64);
+        metrics::set(&gauges.snapshots, pages.snapshots().saturating_sub(1) as u64);
     }
 
     /// Publishes the newest state once more, behind the groups that wait: frames and pages given up
@@ -366,12 +381,13 @@ impl Writer {
         }
         self.settle_checkpoint();
         self.state.pages.reclaim();
-        let pager = self.state.pages.pager();
+        let pager = Arc::clone(self.state.pages.pager());
         if !pager.has_map() && pager.take_pressure() {
             let generation = self.next_generation();
             self.state.pages.evict(self.engine.options.cache_bytes / 2, generation);
             self.republish(generation);
         }
         self.maybe_checkpoint();
+        self.gauge();
     }
 }

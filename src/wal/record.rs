@@ -6,6 +6,11 @@
 //! - a header is proof by itself that this log wrote it there, which is how replay finds that a
 //!   later record names damaged ones as synced without knowing how long the damage is.
 //!
+//! A record is padded to whole 8-byte words and masked: each word is mixed with one that depends on
+//! life and offset. Else what a power cut leaves of a record could differ from the record in a
+//! single bit (a lost sector held one byte of it, a 1; or a recycled segment held nearly the same
+//! there), and would be taken for a flipped bit. Masked, it differs in about half of its bits.
+//!
 //! Keeps I9. Absent on purpose: where a record lies (segment, replay), what operations mean (op).
 
 use super::segment::SEGMENT_BYTES_MAX;
@@ -44,7 +49,12 @@ pub const COMMITS: u32 = 1;
 /// The segment ends here, synced before anything in the next one counts.
 pub const SEGMENT_END: u32 = 2;
 
-const _: () = assert!(SYNCED.end == HEADER_BYTES && HEADER_BYTES as u64 % ALIGN_BYTES == 0);
+/// The word that holds the kind, as its upper half.
+const KIND_WORD: usize = KIND.start - 4;
+
+const _: () = assert!(KIND_WORD.is_multiple_of(ALIGN_BYTES as usize));
+const _: () =
+    assert!(SYNCED.end == HEADER_BYTES && (HEADER_BYTES as u64).is_multiple_of(ALIGN_BYTES));
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64);
 
 /// A record's header, decoded.
@@ -73,12 +83,15 @@ pub struct Header {
 impl Header {
     /// Decodes a header that is valid at `offset` of the segment `life`; `None` if it is not.
     pub fn decode(bytes: &[u8], life: u64, offset: u64) -> Option<Header> {
-        let bytes = bytes.first_chunk::<HEADER_BYTES>()?;
+        let mut bytes = *bytes.first_chunk::<HEADER_BYTES>()?;
         // Nearly every place that replay looks at fails here already.
-        let kind = word(bytes, KIND);
+        let kind_mask = mask_word(life, offset + KIND_WORD as u64);
+        let kind = word(&bytes, KIND) ^ (kind_mask >> 32) as u32;
         if kind != COMMITS && kind != SEGMENT_END {
             return None;
         }
+        mask(&mut bytes, life, offset);
+        let bytes = &bytes;
         let checksum = word(bytes, CHECKSUM);
         if checksum != checksum_of(bytes, life, offset) {
             return None;
@@ -96,7 +109,8 @@ impl Header {
         })
     }
 
-    /// The header that one flipped bit away from `bytes` is valid at `offset` and continues `chain`.
+    /// The header that is one flipped bit away from `bytes`, valid at `offset`, and continues
+    /// `chain`.
     pub fn repaired(bytes: &[u8], life: u64, offset: u64, chain: u32) -> Option<Header> {
         let mut bytes = *bytes.first_chunk::<HEADER_BYTES>()?;
         for bit in 0..HEADER_BYTES * 8 {
@@ -110,16 +124,21 @@ impl Header {
         None
     }
 
-    /// Whether `body` is the body that was written under this header.
+    /// The length of the body with its padding, in bytes.
+    pub fn padded_bytes(&self) -> u64 {
+        u64::from(self.body_bytes).next_multiple_of(ALIGN_BYTES)
+    }
+
+    /// Whether `body`, padding included, is what was written under this header.
     pub fn holds(&self, body: &[u8]) -> bool {
-        body.len() == self.body_bytes as usize
+        body.len() as u64 == self.padded_bytes()
             && self.body_checksum == crc32c::crc32c(body)
             && self.body_sum == sum_of(body)
     }
 
-    /// Whether one flipped bit is all that is wrong with `body`.
+    /// Whether one flipped bit is all that is wrong with `body`, padding included.
     pub fn holds_but_for_one_bit(&self, body: &[u8]) -> bool {
-        if body.len() != self.body_bytes as usize {
+        if body.len() as u64 != self.padded_bytes() {
             return false;
         }
         // A flipped bit changes the sum by a power of two: nearly every torn body ends here.
@@ -167,38 +186,52 @@ impl NewRecord<'_> {
     /// Replaces `out` by the record as it is written at `offset` of the segment `life`, continuing
     /// `chain`; returns the chain value after it.
     pub fn encode(&self, life: u64, offset: u64, chain: u32, out: &mut Vec<u8>) -> u32 {
-        let mut header = [0; HEADER_BYTES];
+        out.clear();
+        out.reserve(HEADER_BYTES + self.body.len() + ALIGN_BYTES as usize);
+        out.resize(HEADER_BYTES, 0);
+        out.extend_from_slice(self.body);
+        out.resize(out.len().next_multiple_of(ALIGN_BYTES as usize), 0);
+        let (header, body) = out.split_at_mut(HEADER_BYTES);
         header[CHAIN].copy_from_slice(&chain.to_le_bytes());
-        header[BODY_CHECKSUM].copy_from_slice(&crc32c::crc32c(self.body).to_le_bytes());
-        header[BODY_SUM].copy_from_slice(&sum_of(self.body).to_le_bytes());
+        header[BODY_CHECKSUM].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        header[BODY_SUM].copy_from_slice(&sum_of(body).to_le_bytes());
         header[BODY_BYTES].copy_from_slice(&(self.body.len() as u32).to_le_bytes());
         header[KIND].copy_from_slice(&self.kind.to_le_bytes());
         header[FIRST].copy_from_slice(&self.first.0.to_le_bytes());
         header[LAST].copy_from_slice(&self.last.0.to_le_bytes());
         header[SYNCED].copy_from_slice(&self.synced.0.to_le_bytes());
-        let checksum = checksum_of(&header, life, offset);
+        let checksum = checksum_of(header, life, offset);
         header[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
-        out.clear();
-        out.reserve(HEADER_BYTES + self.body.len());
-        out.extend_from_slice(&header);
-        out.extend_from_slice(self.body);
+        mask(out, life, offset);
         checksum
     }
 }
 
-fn checksum_of(header: &[u8; HEADER_BYTES], life: u64, offset: u64) -> u32 {
+/// Masks or unmasks whole words that stand at `offset` of the segment `life`.
+pub fn mask(words: &mut [u8], life: u64, offset: u64) {
+    let (words, _) = words.as_chunks_mut::<8>();
+    for (word, offset) in words.iter_mut().zip((offset..).step_by(8)) {
+        *word = (u64::from_le_bytes(*word) ^ mask_word(life, offset)).to_le_bytes();
+    }
+}
+
+/// The finalizer of splitmix64 (Steele, Lea, Flood, 2014) over a counter.
+fn mask_word(life: u64, offset: u64) -> u64 {
+    let x = life.wrapping_add(offset.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+fn checksum_of(header: &[u8], life: u64, offset: u64) -> u32 {
     let seed = crc32c::crc32c(&life.to_le_bytes());
     let seed = crc32c::crc32c_append(seed, &offset.to_le_bytes());
     crc32c::crc32c_append(seed, &header[CHECKSUM.end..])
 }
 
 fn sum_of(body: &[u8]) -> u32 {
-    let (words, rest) = body.as_chunks::<4>();
-    let mut last = [0; 4];
-    last[..rest.len()].copy_from_slice(rest);
-    words
-        .iter()
-        .fold(u32::from_le_bytes(last), |sum, word| sum.wrapping_add(u32::from_le_bytes(*word)))
+    let (words, _) = body.as_chunks::<4>();
+    words.iter().fold(0, |sum: u32, word| sum.wrapping_add(u32::from_le_bytes(*word)))
 }
 
 fn word(bytes: &[u8; HEADER_BYTES], at: Range<usize>) -> u32 {
@@ -213,52 +246,58 @@ fn long(bytes: &[u8; HEADER_BYTES], at: Range<usize>) -> u64 {
 mod tests {
     use super::*;
 
+    const LIFE: u64 = 1;
+    const OFFSET: u64 = 512;
+
     fn record(body: &[u8]) -> Vec<u8> {
-        let (first, last, synced) = (Version(7), Version(9), Version(6));
+        let (kind, first, last, synced) = (COMMITS, Version(7), Version(9), Version(6));
         let mut out = Vec::new();
-        NewRecord { kind: COMMITS, first, last, synced, body }.encode(1, 512, 3, &mut out);
+        NewRecord { kind, first, last, synced, body }.encode(LIFE, OFFSET, 3, &mut out);
         out
+    }
+
+    fn body(record: &[u8]) -> Vec<u8> {
+        let mut body = record[HEADER_BYTES..].to_vec();
+        mask(&mut body, LIFE, OFFSET + HEADER_BYTES as u64);
+        body
     }
 
     #[test]
     fn a_header_counts_only_where_it_was_written() {
         let bytes = record(b"body");
-        let header = Header::decode(&bytes, 1, 512).unwrap();
+        let header = Header::decode(&bytes, LIFE, OFFSET).unwrap();
         assert_eq!((header.first, header.last), (Version(7), Version(9)));
-        assert!(header.chain == 3 && header.holds(b"body") && !header.holds(b"bodz"));
-        assert_eq!(Header::decode(&bytes, 2, 512), None);
-        assert_eq!(Header::decode(&bytes, 1, 520), None);
-        assert_eq!(Header::decode(&bytes[..47], 1, 512), None);
+        assert!(header.chain == 3 && header.body_bytes == 4);
+        assert!(header.holds(b"body\0\0\0\0") && body(&bytes) == b"body\0\0\0\0");
+        assert!(!header.holds(b"body") && !header.holds(b"bodz\0\0\0\0"));
+        assert_eq!(Header::decode(&bytes, LIFE + 1, OFFSET), None);
+        assert_eq!(Header::decode(&bytes, LIFE, OFFSET + 8), None);
+        assert_eq!(Header::decode(&bytes[..47], LIFE, OFFSET), None);
     }
 
     #[test]
     fn every_single_flipped_bit_is_recognised_and_no_pair_is() {
-        let body: Vec<u8> = (0..67u8).map(|i| i.wrapping_mul(37)).collect();
-        let good = record(&body);
-        let header = Header::decode(&good, 1, 512).unwrap();
-        assert!(!header.holds_but_for_one_bit(&body));
-        for bit in 0..good.len() * 8 {
-            let mut flipped = good.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            if bit < HEADER_BYTES * 8 {
-                assert_eq!(Header::decode(&flipped, 1, 512), None);
-                assert_eq!(Header::repaired(&flipped, 1, 512, 3), Some(header));
-                assert_eq!(Header::repaired(&flipped, 1, 512, 4), None);
+        let good = record(&(0..67u8).map(|i| i.wrapping_mul(37)).collect::<Vec<_>>());
+        let header = Header::decode(&good, LIFE, OFFSET).unwrap();
+        let repaired = |bytes: &[u8], chain| Header::repaired(bytes, LIFE, OFFSET, chain);
+        assert!(header.holds(&body(&good)) && !header.holds_but_for_one_bit(&body(&good)));
+        let (header_bits, bits) = (HEADER_BYTES * 8, good.len() * 8);
+        for bit in 0..bits {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            if bit < header_bits {
+                assert_eq!(Header::decode(&bad, LIFE, OFFSET), None);
+                assert_eq!(repaired(&bad, 3), Some(header));
+                assert_eq!(repaired(&bad, 4), None);
             } else {
-                assert!(!header.holds(&flipped[HEADER_BYTES..]), "bit {bit}");
-                assert!(header.holds_but_for_one_bit(&flipped[HEADER_BYTES..]), "bit {bit}");
+                assert!(!header.holds(&body(&bad)) && header.holds_but_for_one_bit(&body(&bad)));
             }
-            let other = (bit * 7 + 13) % (good.len() * 8);
-            if other != bit {
-                flipped[other / 8] ^= 1 << (other % 8);
-                if bit < HEADER_BYTES * 8 && other < HEADER_BYTES * 8 {
-                    assert_eq!(Header::repaired(&flipped, 1, 512, 3), None);
-                } else {
-                    assert!(
-                        !header.holds_but_for_one_bit(&flipped[HEADER_BYTES..])
-                            || bit.min(other) < HEADER_BYTES * 8
-                    );
-                }
+            let other = (bit * 7 + 13) % bits;
+            bad[other / 8] ^= 1 << (other % 8);
+            if bit.max(other) < header_bits && bit != other {
+                assert_eq!(repaired(&bad, 3), None);
+            } else if bit.min(other) >= header_bits {
+                assert!(!header.holds_but_for_one_bit(&body(&bad)));
             }
         }
     }

@@ -15,7 +15,7 @@
 
 use super::{
     Position,
-    record::{ALIGN_BYTES, COMMITS, END_BODY_BYTES, HEADER_BYTES, Header, SEGMENT_END},
+    record::{self, ALIGN_BYTES, COMMITS, END_BODY_BYTES, HEADER_BYTES, Header, SEGMENT_END},
     segment::{FIRST_RECORD, Found, SECTOR_BYTES, Window},
 };
 use crate::{
@@ -51,6 +51,9 @@ pub struct ReplayEnd {
     pub torn: bool,
 }
 
+/// Takes the first version, the last version and the operations of one record.
+pub type Visit<'v> = dyn FnMut(Version, Version, &[u8]) -> Result<()> + 'v;
+
 /// Calls `visit` with the first version, the last version and the operations of each record from
 /// `start` on. `Position::NONE` has nothing to replay.
 ///
@@ -63,7 +66,7 @@ pub fn replay(
     storage: &dyn Storage,
     store_id: u64,
     start: ReplayStart,
-    visit: &mut dyn FnMut(Version, Version, &[u8]) -> Result<()>,
+    visit: &mut Visit<'_>,
 ) -> Result<ReplayEnd> {
     let ReplayStart { position, version, synced } = start;
     if position.life == 0 {
@@ -79,8 +82,8 @@ pub fn replay(
     loop {
         match walk.record_here()? {
             Here::Commits(header, offset) => walk.visit(header, offset, visit)?,
-            Here::End(header, life) => walk.enter(header, life)?,
-            Here::Damage(header) => return walk.judge(header.is_some()),
+            Here::End(header) => walk.enter(header)?,
+            Here::Damage(torn) => return walk.judge(torn),
         }
     }
 }
@@ -104,10 +107,10 @@ fn take(segments: &mut Vec<Found>, life: u64) -> Result<Option<Found>> {
 enum Here {
     /// A whole record of commits; the offset is the record's.
     Commits(Header, u64),
-    /// The end of this segment, with the next one's life.
-    End(Header, u64),
-    /// No valid record. The header, if it is at least that.
-    Damage(Option<Header>),
+    /// The end of this segment; the body is the next one's life.
+    End(Header),
+    /// No whole record; whether there is a header that continues the chain.
+    Damage(bool),
 }
 
 /// A replay under way.
@@ -117,6 +120,8 @@ struct Walk<'s> {
     segments: Vec<Found>,
     segment: Found,
     window: Window,
+    /// The body that was read last, unmasked.
+    body: Vec<u8>,
     end: ReplayEnd,
     /// The version that comes next.
     next: Version,
@@ -136,7 +141,7 @@ impl<'s> Walk<'s> {
         let next = following(&segment, version)?;
         let fits = (FIRST_RECORD..=header.segment_bytes).contains(&position.offset);
         let continues = position.offset != FIRST_RECORD || position.chain == header.chain;
-        let walk = Walk { storage, segments, segment, window, end, next };
+        let walk = Walk { storage, segments, segment, window, body: Vec::new(), end, next };
         if !fits || !continues || header.first > next {
             let (offset, first) = (position.offset, header.first.0);
             return Err(walk.corrupt(format!(
@@ -151,7 +156,7 @@ impl<'s> Walk<'s> {
     /// The record that continues the chain: right behind the last one, or, if that was followed by
     /// a sync, at the next sector.
     fn record_here(&mut self) -> Result<Here> {
-        let mut damage = None;
+        let mut damage = false;
         for offset in self.places() {
             let Some(header) = self.header_at(offset)? else {
                 continue;
@@ -159,19 +164,35 @@ impl<'s> Walk<'s> {
             if header.chain != self.end.position.chain {
                 continue;
             }
-            self.check(&header, offset)?;
-            let body_at = offset + HEADER_BYTES as u64;
-            let body = self.window.get(body_at, header.body_bytes as usize)?.unwrap_or_default();
-            if !header.holds(body) {
-                damage = Some(header);
+            if !self.read_body(&header, offset)? {
+                return Err(self.misfit(&header, offset));
+            }
+            if !header.holds(&self.body) {
+                damage = true;
                 continue;
+            }
+            if !self.fits(&header) {
+                return Err(self.misfit(&header, offset));
             }
             return Ok(match header.kind {
                 COMMITS => Here::Commits(header, offset),
-                _ => Here::End(header, u64::from_le_bytes(*body.first_chunk().unwrap_or(&[0; 8]))),
+                _ => Here::End(header),
             });
         }
         Ok(Here::Damage(damage))
+    }
+
+    /// Reads and unmasks what stands where the body of `header` must be, padding included; whether
+    /// there is room for it in the segment.
+    fn read_body(&mut self, header: &Header, offset: u64) -> Result<bool> {
+        let (at, life) = (offset + HEADER_BYTES as u64, self.segment.header.life);
+        self.body.clear();
+        let Some(masked) = self.window.get(at, header.padded_bytes() as usize)? else {
+            return Ok(false);
+        };
+        self.body.extend_from_slice(masked);
+        record::mask(&mut self.body, life, at);
+        Ok(true)
     }
 
     /// Where the next record may begin; the same place twice does no harm.
@@ -186,45 +207,36 @@ impl<'s> Walk<'s> {
         Ok(bytes.and_then(|bytes| Header::decode(bytes, life, offset)))
     }
 
-    /// A header that continues the chain was written by this log, so what it says must fit.
-    fn check(&self, header: &Header, offset: u64) -> Result<()> {
+    /// Whether a record that continues the chain says what this log would have written.
+    fn fits(&self, header: &Header) -> bool {
         let Header { first, last, synced, body_bytes, kind, .. } = *header;
-        let end = offset + HEADER_BYTES as u64 + u64::from(body_bytes);
-        let sound = first == self.next
-            && last >= first
-            && synced < first
-            && end <= self.window.end()
-            && (kind == COMMITS || (kind == SEGMENT_END && body_bytes as usize == END_BODY_BYTES));
-        if sound {
-            return Ok(());
-        }
-        Err(self.corrupt(format!(
+        let is_end = kind == SEGMENT_END && body_bytes as usize == END_BODY_BYTES;
+        first == self.next && last >= first && synced < first && (kind == COMMITS || is_end)
+    }
+
+    fn misfit(&self, header: &Header, offset: u64) -> Error {
+        let Header { first, last, synced, body_bytes, .. } = *header;
+        self.corrupt(format!(
             "the record at offset {offset} holds versions {} to {} and {body_bytes} bytes, \
              knows {} as synced, and stands where version {} is due",
             first.0, last.0, synced.0, self.next.0
-        )))
+        ))
     }
 
-    fn visit(
-        &mut self,
-        header: Header,
-        offset: u64,
-        visit: &mut dyn FnMut(Version, Version, &[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let body_at = offset + HEADER_BYTES as u64;
-        let body = self.window.get(body_at, header.body_bytes as usize)?.unwrap_or_default();
-        visit(header.first, header.last, body)?;
+    fn visit(&mut self, header: Header, offset: u64, visit: &mut Visit<'_>) -> Result<()> {
+        visit(header.first, header.last, &self.body[..header.body_bytes as usize])?;
         self.next = following(&self.segment, header.last)?;
         self.end.last = header.last;
         self.end.records += 1;
         self.end.synced = self.end.synced.max(header.synced);
-        self.end.position.offset = body_at + u64::from(header.body_bytes);
+        self.end.position.offset = offset + HEADER_BYTES as u64 + header.padded_bytes();
         self.end.position.chain = header.checksum;
         Ok(())
     }
 
-    /// Goes on to the segment `life`: its header was synced before `end` was written.
-    fn enter(&mut self, end: Header, life: u64) -> Result<()> {
+    /// Goes on to the segment that `end` names: its header was synced before `end` was written.
+    fn enter(&mut self, end: Header) -> Result<()> {
+        let life = u64::from_le_bytes(*self.body.first_chunk().unwrap_or(&[0; END_BODY_BYTES]));
         let Some(segment) = take(&mut self.segments, life)? else {
             return Err(self.corrupt(format!("segment {life:016x}, which follows, is missing")));
         };
@@ -310,13 +322,12 @@ impl<'s> Walk<'s> {
         let Some(header) = whole.or_else(|| Header::repaired(bytes, life, offset, chain)) else {
             return Ok(false);
         };
-        let body_at = offset + HEADER_BYTES as u64;
-        let Some(body) = self.window.get(body_at, header.body_bytes as usize)? else {
+        if !self.read_body(&header, offset)? {
             return Ok(false);
-        };
+        }
         Ok(match whole {
-            Some(header) => header.holds_but_for_one_bit(body),
-            None => header.holds(body),
+            Some(header) => header.holds_but_for_one_bit(&self.body),
+            None => header.holds(&self.body),
         })
     }
 

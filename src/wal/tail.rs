@@ -1,7 +1,7 @@
 //! The tail of the log: the segment being written, and what the writer and the syncing threads
 //! agree on about it, under one small mutex.
 //! Owns: [`Syncer`], the spare segments, the poison.
-//! - An append writes under the mutex; a sync marks the tail sealed under it, then syncs outside. So
+//! - An append writes under the mutex; a sync seals the tail under it, then syncs outside. So
 //!   a record is either covered by a sync or begins in a sector that the sync does not write.
 //! - Whoever sees a sync fail sets the poison; no sync is tried after it, and one that was under
 //!   way meanwhile reports nothing (I10).
@@ -140,12 +140,13 @@ impl Tail {
     /// of it reached the disk: its group is told that it failed.
     fn give_up(&mut self, offset: u64, error: &Error) {
         self.place.sealed = true;
-        // A write that ran out of space has not written the whole record: nothing can be found.
-        if matches!(error, Error::Full { what: Resource::Disk }) {
-            return;
-        }
         // No record that was synced shares the sector: this one was to go there.
         let wiped = self.place.file.write_at(&[0; HEADER_BYTES], offset);
+        // Where space ran out for both writes, nothing whole was written that could be found.
+        let full = |e: &Error| matches!(e, Error::Full { what: Resource::Disk });
+        if wiped.as_ref().is_err_and(full) && full(error) {
+            return;
+        }
         if wiped.and_then(|()| self.place.file.sync()).is_err() {
             self.poisoned = true;
         }

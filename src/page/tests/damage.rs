@@ -206,3 +206,30 @@ fn arbitrary_bytes_never_panic() {
         change_branch(&mut random, &mut bytes, &mut runs, &keys[0]);
     }
 }
+
+#[test]
+fn an_index_that_is_not_there_is_an_error() {
+    let mut random = Random(11);
+    let mut runs = Runs::default();
+    let mut bytes = full_leaf(&mut random, Shape::Random, 4096, &mut runs);
+    let mut leaf = LeafMut::new(&mut bytes).unwrap();
+    let len = leaf.as_leaf().len();
+    let (key, value) = (super::NewKey::Inline(b"k"), super::NewValue::Inline(b"v"));
+    assert!(leaf.as_leaf().entry(len).is_err());
+    assert!(leaf.as_leaf().split_point(len + 1, key, value).is_err());
+    assert!(leaf.remove(len).is_err() && leaf.remove_range(0..len + 1).is_err());
+    assert!(leaf.insert(len + 1, key, value).is_err() && leaf.replace_value(len, value).is_err());
+    let mut bytes = full_branch(&mut random, Shape::Random, 4096, &mut runs);
+    let mut branch = BranchMut::new(&mut bytes).unwrap();
+    let (len, child) = (
+        branch.as_branch().len(),
+        Child {
+            page: PageId(3),
+            birth: 1,
+        },
+    );
+    assert!(branch.as_branch().child(len).is_err() && branch.as_branch().separator(len).is_err());
+    assert!(branch.as_branch().split_point(len + 1, key).is_err());
+    assert!(branch.remove(len).is_err() && branch.set_child(len, child).is_err());
+    assert!(branch.insert(len + 1, key, child).is_err() && branch.set_separator(len, key).is_err());
+}

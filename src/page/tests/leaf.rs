@@ -3,7 +3,7 @@
 use super::{Random, Runs, SHAPES, SIZES, Shape, page};
 use crate::page::{
     HEADER_BYTES, Kind,
-    cell::{key_inline_max, value_inline_max},
+    cell::{RUN_KEY_START_BYTES, key_inline_max, value_inline_max},
     leaf::{CellKey, CellValue, Leaf, LeafMut},
 };
 
@@ -17,7 +17,7 @@ fn cell_bytes(page_bytes: usize, key: usize, value: usize) -> usize {
         len => len,
     };
     let value_max = value_inline_max(page_bytes, key);
-    2 + part(key, key_inline_max(page_bytes), 64) + part(value, value_max, 0)
+    2 + part(key, key_inline_max(page_bytes), RUN_KEY_START_BYTES) + part(value, value_max, 0)
 }
 
 fn used_bytes(page_bytes: usize, entries: &Entries) -> usize {

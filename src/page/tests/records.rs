@@ -1,4 +1,5 @@
-//! Headers, checksums, runs and meta pages: what was written is read, and any flipped bit is noticed.
+//! Headers, checksums, runs and meta pages: what was written is read, and any flipped bit is
+//! noticed.
 
 use super::{Random, page};
 use crate::{

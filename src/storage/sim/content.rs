@@ -1,6 +1,6 @@
 //! The bytes of a simulated file, shared between images until they differ.
-//! Owns: [`Content`] and its hash, which is kept up to date chunk by chunk: two contents of the same
-//! bytes have the same hash, by whatever way they came about.
+//! Owns: [`Content`] and its hash, which is kept up to date chunk by chunk: two contents of the
+//! same bytes have the same hash, by whatever way they came about.
 
 use crate::sync::Arc;
 
@@ -13,7 +13,8 @@ const CHUNK_BYTES: usize = 4096;
 const PI: [u64; 4] =
     [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7345, 0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
-/// A file's bytes. A chunk of zeros is `None` and adds nothing to the sum, so growth costs no memory.
+/// A file's bytes. A chunk of zeros is `None` and adds nothing to the sum, so growth costs no
+/// memory.
 #[derive(Clone, Default)]
 pub struct Content {
     len: u64,

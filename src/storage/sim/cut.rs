@@ -2,9 +2,9 @@
 //! Owns: [`Cut`], [`Cuts`].
 //!
 //! The rules. A sync of a file makes its writes and its length durable, not its name; a sync of the
-//! directory makes all names durable. Anything else is pending: it may be on the disk without what came
-//! before it. A failed sync leaves its writes in limbo: no later sync makes them durable, only writing
-//! the same bytes again does.
+//! directory makes all names durable. Anything else is pending: it may be on the disk without what
+//! came before it. A failed sync leaves its writes in limbo: no later sync makes them durable, only
+//! writing the same bytes again does.
 
 use super::{
     image::{Image, Images},
@@ -24,8 +24,8 @@ pub struct Cut {
     /// How many of the marks were made before.
     marks: usize,
     all_marks: Arc<[(usize, u64)]>,
-    /// Whether all images are new: the last operation was more than one more pending thing.
-    turned: bool,
+    /// Whether a mark was made since the cut before.
+    marked: bool,
 }
 
 /// One operation that is not durable.
@@ -41,7 +41,7 @@ impl Cut {
     /// Before the first operation.
     fn first(base: State, all_marks: Arc<[(usize, u64)]>) -> Cut {
         let marks = all_marks.partition_point(|(at, _)| *at == 0);
-        Cut { at: 0, durable: base, pending: Vec::new(), marks, all_marks, turned: true }
+        Cut { at: 0, durable: base, pending: Vec::new(), marks, all_marks, marked: true }
     }
 
     /// How many operations were done before the cut.
@@ -61,17 +61,18 @@ impl Cut {
 
     /// Every image that this cut can leave, without repetition: all subsets of at most 8 pending
     /// operations, else all, none, each alone, all but each and 64 random ones; then pending writes
-    /// and growths torn, among all, none and some of the others. `seed` chooses where not all are tried.
+    /// and growths torn, among all, none and some of the others. `seed` chooses where not all are
+    /// tried.
     pub fn images(&self, seed: u64) -> Images {
         Images::new(self, seed, None)
     }
 
-    /// Those of [`images`](Self::images) that no cut before could leave, so far as the operations tell:
-    /// the ones that show the last operation. All of them after a sync or a mark, because then more is
-    /// to be expected of the same image.
+    /// Those of [`images`](Self::images) that no cut before could leave, so far as the operations
+    /// tell: the ones that show the last operation. All of them after a sync or a mark, because
+    /// then more is to be expected of the same image.
     pub fn new_images(&self, seed: u64) -> Images {
         let newest = self.pending.last();
-        let newest = newest.filter(|pending| !self.turned && pending.index + 1 == self.at);
+        let newest = newest.filter(|pending| !self.marked && pending.index + 1 == self.at);
         Images::new(self, seed, newest.map(|_| self.pending.len() - 1))
     }
 
@@ -86,7 +87,7 @@ impl Cut {
     }
 
     fn step(&mut self, operation: &Arc<Operation>) {
-        self.turned = false;
+        self.marked = false;
         match &**operation {
             Operation::Sync { inode } => self.sync(*inode),
             Operation::SyncDir => self.sync_dir(),
@@ -104,11 +105,10 @@ impl Cut {
                 });
             }
         }
-        self.turned |= self.pending.last().is_none_or(|last| last.index != self.at);
         self.at += 1;
         while self.marks < self.all_marks.len() && self.all_marks[self.marks].0 <= self.at {
             self.marks += 1;
-            self.turned = true;
+            self.marked = true;
         }
     }
 

@@ -107,8 +107,8 @@ impl Faults {
         self.fired
     }
 
-    /// Counts `deed` and says how it fails, if it does. The fault that was set first wins; the others
-    /// count all the same.
+    /// Counts `deed` and says how it fails, if it does. The fault that was set first wins; the
+    /// others count all the same.
     pub fn strike(&mut self, deed: Deed) -> Option<Failure> {
         let mut struck = None;
         for Counted { fault, passed } in &mut self.set {

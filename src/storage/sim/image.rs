@@ -47,8 +47,8 @@ impl Image {
         Image { hash: state.hash(), state, choice, at: cut.at, pending }
     }
 
-    /// A hash of all names and contents: images of the same hash are the same disk, however they came
-    /// about. What is expected of a disk depends on the marks, too.
+    /// A hash of all names and contents: images of the same hash are the same disk, however they
+    /// came about. What is expected of a disk depends on the marks, too.
     pub fn hash(&self) -> u128 {
         self.hash
     }
@@ -105,7 +105,8 @@ enum Tear {
     From(u64),
     /// A write: some of its sectors.
     Some { seed: u64 },
-    /// A write: all of it, and then these sectors, of which it may have touched but a part, are noise.
+    /// A write: all of it, and then these sectors, of which it may have touched but a part, are
+    /// noise.
     Garbage { sectors: Range<u64>, seed: u64 },
     /// A growth: only so far.
     GrownTo(u64),
@@ -180,7 +181,9 @@ impl Tear {
                 let mut random = Random(*seed);
                 for sector in sectors.clone() {
                     let noise = random.sector();
-                    state.change(inode, |content| content.write(&noise, sector * SECTOR_BYTES));
+                    state.change(inode, |content| {
+                        content.write(&noise, sector * SECTOR_BYTES);
+                    });
                 }
             }
             _ => {}

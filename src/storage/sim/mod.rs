@@ -30,8 +30,8 @@ use std::{collections::BTreeMap, io, time::Duration};
 /// A directory of files on a simulated disk. Clones are the same disk.
 ///
 /// Every operation is recorded and has an index. A run is looked at afterwards:
-/// [`cuts`](Self::cuts) gives every moment at which the power could have gone, [`Cut::images`] what it could have
-/// left, and [`Image::disk`] a disk to open a store on.
+/// [`cuts`](Self::cuts) gives every moment at which the power could have gone, [`Cut::images`] what
+/// it could have left, and [`Image::disk`] a disk to open a store on.
 #[derive(Clone, Default)]
 pub struct SimDisk {
     disk: Arc<Mutex<Disk>>,
@@ -87,7 +87,7 @@ impl SimDisk {
     /// What the operation of this index was, in words; `None` if there is none.
     pub fn describe(&self, index: usize) -> Option<String> {
         let disk = self.lock();
-        disk.operations.get(index).map(|operation| operation.to_string())
+        disk.operations.get(index).map(ToString::to_string)
     }
 
     /// Every power cut there could have been, in order, of what has been recorded until now.
@@ -216,7 +216,7 @@ impl Storage for SimDisk {
 
     fn list(&self) -> Result<Vec<String>> {
         let disk = self.lock();
-        Ok(disk.live.names().map(|name| name.to_string()).collect())
+        Ok(disk.live.names().map(ToString::to_string).collect())
     }
 
     fn sync_dir(&self) -> Result<()> {

@@ -134,8 +134,8 @@ impl State {
         }
     }
 
-    /// Does what `operation` asks. Each stands for itself, so that any subset can be applied: a rename
-    /// whose creation was lost still gives the file its new name.
+    /// Does what `operation` asks. Each stands for itself, so that any subset can be applied: a
+    /// rename whose creation was lost still gives the file its new name.
     pub fn apply(&mut self, operation: &Operation) {
         match operation {
             Operation::Create { name, inode } => self.link(name, *inode),

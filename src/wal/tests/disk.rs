@@ -44,6 +44,8 @@ struct Content {
     current: Vec<u8>,
     /// Writes since the last sync.
     pending: Vec<(usize, Vec<u8>)>,
+    /// How many writes have left `pending`.
+    done: usize,
     entry_durable: bool,
 }
 
@@ -114,6 +116,7 @@ impl Disk {
             durable: bytes.clone(),
             current: bytes,
             pending: Vec::new(),
+            done: 0,
             entry_durable: true,
         };
         self.with(|state| state.files.insert(name.to_owned(), content));
@@ -314,13 +317,16 @@ impl StorageFile for File {
         if self.strikes(true).is_some() {
             return Err(Error::io("sync", &self.name, io::Error::other("injected")));
         }
-        let (count, len) = self.with(|file| (file.pending.len(), file.current.len()))?;
+        let (upto, len) = self.with(|file| (file.done + file.pending.len(), file.current.len()))?;
         if let Some(hook) = self.disk.with(|state| state.during_sync.take()) {
             hook();
         }
         // Only what was written before the sync began is durable for certain.
         self.with(|file| {
-            file.durable.resize(len, 0);
+            file.durable.resize(len.max(file.durable.len()), 0);
+            // A sync within this one may have been there before.
+            let count = upto.saturating_sub(file.done);
+            file.done += count;
             for (at, bytes) in file.pending.drain(..count) {
                 file.durable[at..at + bytes.len()].copy_from_slice(&bytes);
             }
