@@ -8,7 +8,7 @@ use crate::{
 
 /// The room for one stretch, in bytes of keys, values and what finds them. Each stretch of keys in no
 /// order touches most of the tree, so few long ones are better than many short ones.
-const RUN_BYTES: usize = 128 << 20;
+const RUN_BYTES: usize = if cfg!(test) { 4096 } else { 128 << 20 };
 
 /// Encoded entries in the order in which they came.
 #[derive(Default)]

@@ -1,6 +1,9 @@
 //! The laws of the encodings: keys order like their items, everything comes back, borrowed parts lie
 //! in the encoding, and bytes that nothing encodes are `Corrupt`.
 
+mod handles;
+mod model;
+
 use super::{
     datum::{Datum, Scratch, combine, type_hash, type_name},
     key::{Key, Prefix, prefix_end},
