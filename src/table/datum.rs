@@ -185,11 +185,3 @@ impl<D: Datum> Datum for Option<D> {
 pub const fn combine(hash: u64, part: u64) -> u64 {
     crate::txn::catalog::hash_more(hash, &part.to_le_bytes())
 }
-
-/// An error if `len` exceeds `max`.
-pub fn within(what: crate::error::Limit, len: usize, max: usize) -> Result<()> {
-    if len <= max {
-        return Ok(());
-    }
-    Err(Error::TooLarge { what, len, max })
-}

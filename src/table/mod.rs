@@ -11,6 +11,7 @@ pub mod key;
 pub mod pod;
 #[cfg(feature = "postcard")]
 pub mod postcard;
+pub mod raw;
 pub mod read;
 pub mod tuple;
 pub mod value;

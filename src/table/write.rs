@@ -4,7 +4,7 @@
 
 use super::{
     Table,
-    datum::{Scratch, within},
+    datum::Scratch,
     extend::Run,
     key::{Key, Prefix},
     read::{Range, TableRef, bounds, decode},
@@ -292,8 +292,8 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
         for (key, value) in entries {
             let key = K::lend(&key, &mut for_key);
             let value = V::lend(&value, &mut for_value)?;
-            within(Limit::Key, key.len(), KEY_BYTES_MAX)?;
-            within(Limit::Value, value.len(), VALUE_BYTES_MAX)?;
+            Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
+            Limit::Value.check(value.len(), VALUE_BYTES_MAX)?;
             if !run.has_room(key, value) {
                 new += run.drain_into(self.source, self.index)?;
             }

@@ -157,10 +157,11 @@ impl Batch {
             What::Insert | What::Remove => VALUE_BYTES_MAX,
         };
         let bytes = self.bytes.len().saturating_add(key.len()).saturating_add(value.len());
-        let within = within(Limit::Key, key.len(), KEY_BYTES_MAX)
-            .and_then(|()| within(Limit::Value, value.len(), value_max))
-            .and_then(|()| within(Limit::Batch, bytes, BATCH_BYTES_MAX))
-            .and_then(|()| within(Limit::Tables, table, usize::from(u16::MAX)));
+        let within = Limit::Key
+            .check(key.len(), KEY_BYTES_MAX)
+            .and_then(|()| Limit::Value.check(value.len(), value_max))
+            .and_then(|()| Limit::Batch.check(bytes, BATCH_BYTES_MAX))
+            .and_then(|()| Limit::Tables.check(table, usize::from(u16::MAX)));
         if let Err(error) = within {
             return self.push_error(error);
         }
@@ -294,13 +295,6 @@ pub(crate) fn head(key: &[u8]) -> u64 {
             u64::from_be_bytes(head)
         }
     }
-}
-
-fn within(what: Limit, len: usize, max: usize) -> Result<()> {
-    if len <= max {
-        return Ok(());
-    }
-    Err(Error::TooLarge { what, len, max })
 }
 
 impl fmt::Debug for Batch {
