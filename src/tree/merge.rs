@@ -89,13 +89,11 @@ impl Tree {
         if !finger.reaches(key) {
             finger.find(&*pages, self, key)?;
         }
-        let at = match finger.state {
-            State::Lost => None,
-            _ => {
-                let leaf = Leaf::new(pages.page(finger.path.leaf(), self.table, 0)?)?;
-                Some(leaf.search(key, &resolver(&*pages, self.table))?)
-            }
-        };
+        let mut at = None;
+        if finger.state != State::Lost {
+            let leaf = Leaf::new(pages.page(finger.path.leaf(), self.table, 0)?)?;
+            at = Some(leaf.search(key, &resolver(&*pages, self.table))?);
+        }
         let (was_new, is_stale) = match (value, at) {
             (Some(value), at) => {
                 let put = self.put(pages, &mut finger.path, at, key, value.as_ref())?;

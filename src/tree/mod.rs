@@ -105,10 +105,7 @@ impl Place {
 }
 
 /// What finds the keys of `table` that lie in runs.
-pub(crate) fn resolver<'p, P: Pages>(
-    pages: &'p P,
-    table: TableId,
-) -> impl Resolve<'p> + use<'p, P> {
+pub(crate) fn resolver<P: Pages>(pages: &P, table: TableId) -> impl Resolve<'_> + use<'_, P> {
     move |run: Run| pages.run(run, table)
 }
 
@@ -140,8 +137,8 @@ impl Tree {
             child = branch.child(branch.child_index(key, &resolve)?)?;
         }
         let leaf = Leaf::new(pages.page(child, self.table, 0)?)?;
-        match leaf.find(key, &resolve)? {
-            Some(index) => Ok(Some(leaf.value(index)?.resolve(&resolve)?)),
+        match leaf.get(key, &resolve)? {
+            Some(value) => Ok(Some(value.resolve(&resolve)?)),
             None => Ok(None),
         }
     }
