@@ -1,7 +1,7 @@
 //! Branches: separators and children.
-//! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, 32-bit heads (see
-//! [`heads`](super::heads)), children, their births, 16-bit cell offsets, free space, cells. The
-//! separators' common prefix is kept once; a cell has what follows it.
+//! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, 32-bit heads
+//! (see [`heads`](super::heads)), children, their births, 16-bit cell offsets, free space, cells.
+//! The separators' common prefix is kept once; a cell has what follows it.
 //! Keeps I9: a damaged page gives an error or a wrong child, never a panic.
 //! Absent on purpose: a check that a child is the one meant; that is [`expect`](super::expect)'s.
 
@@ -11,7 +11,7 @@ use super::{
     Run,
     arrays::Arrays,
     cell::{PartKey, read_separator, separator_len, write_separator},
-    check_header, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, read_u32, set_field,
     split::balanced_cut,
@@ -28,9 +28,9 @@ pub const ARRAYS: Arrays<4> = Arrays {
     heads: HEADS,
 };
 
-/// The shortest `s` with `left < s <= right`: a prefix of `right`. Expects `left < right`.
+/// The shortest `s` with `left < s <= right`: a prefix of `right`. Where `left` is not smaller than
+/// `right`, which only a damaged page can show, some prefix of `right`.
 pub fn shortest_separator<'k>(left: &[u8], right: &'k [u8]) -> &'k [u8] {
-    debug_assert!(left < right);
     // One byte more than they share: there `right` goes on and is greater.
     right.get(..=common_len(left, right)).unwrap_or(right)
 }
@@ -100,6 +100,14 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Whether this begins with all of `prefix`.
+    fn starts_with(self, prefix: &[u8]) -> bool {
+        match prefix.strip_prefix(self.prefix) {
+            Some(rest) => self.suffix.starts_with(rest),
+            None => self.prefix.starts_with(prefix),
+        }
+    }
+
     /// The length of what this and `other` begin with in common.
     fn common_len(self, other: Parts<'_>) -> usize {
         let (a, b) = (
@@ -119,8 +127,8 @@ impl<'a> Parts<'a> {
         Some(u32::from_be_bytes(four))
     }
 
-    /// The bytes of the cell that keeps this in a page with a prefix of `prefix_len` bytes. The start
-    /// of a separator in a run is kept with the prefix.
+    /// The bytes of the cell that keeps this in a page with a prefix of `prefix_len` bytes. The
+    /// start of a separator in a run is kept with the prefix.
     fn cell_len(self, prefix_len: usize) -> usize {
         let skipped = if self.run.is_some() { 0 } else { prefix_len };
         separator_len(self.len().saturating_sub(skipped), self.run)
@@ -134,8 +142,8 @@ struct Entry<'a> {
     child: Child,
 }
 
-/// The common prefix of a page of `entries` with the bytes it would use; the first one's separator is
-/// not kept.
+/// The common prefix of a page of `entries` with the bytes it would use; the first one's separator
+/// is not kept.
 fn measure(entries: &[Entry<'_>]) -> (usize, usize) {
     let (Some(first), Some(last)) = (entries.get(1), entries.last()) else {
         return (0, ARRAYS.end(entries.len()));
@@ -225,13 +233,10 @@ impl<'p> Branch<'p> {
         Ok(from.max(1) - 1)
     }
 
-    /// Child `i`.
-    ///
-    /// # Panics
-    /// Here and below, if there is no child `i`: an index comes from a search, never from disk.
+    /// Child `i`; an error, here and below, if there is no such child.
     #[inline]
     pub fn child(self, i: usize) -> Result<Child> {
-        assert!(i < self.count, "child {i} of {}", self.count);
+        check_index(self.page, i, self.count)?;
         let page = read_u32(self.page, ARRAYS.start(CHILDREN, self.count) + 4 * i);
         let birth = read_u32(self.page, ARRAYS.start(BIRTHS, self.count) + 4 * i);
         match (page, birth) {
@@ -266,15 +271,17 @@ impl<'p> Branch<'p> {
         free_bytes(self.page, ARRAYS.end(self.count))
     }
 
-    /// Where to split so that the children, with one more inserted at `at` behind `separator`, fit two
-    /// pages of about the same fill: the number of children, the new one counted, that go left
-    /// (1..=len). The separator of the first one right moves up into the parent. There always is one
-    /// if each separator keeps to the limits of [`cell`](super::cell) and lies where order puts it.
+    /// Where to split so that the children, with one more inserted at `at` behind `separator`, fit
+    /// two pages of about the same fill: the number of children, the new one counted, that go left
+    /// (1..=len). The separator of the first one right moves up into the parent. There always is
+    /// one if each separator keeps to the limits of [`cell`](super::cell) and lies where order puts
+    /// it.
     pub fn split_point(self, at: usize, separator: NewKey<'_>) -> Result<usize> {
         let child = Child {
             page: PageId(0),
             birth: 0,
         };
+        check_index(self.page, at, self.count + 1)?;
         let mut entries = self.entries()?;
         entries.insert(
             at,
@@ -297,13 +304,17 @@ impl<'p> Branch<'p> {
     /// Where the cell of child `i` is.
     #[inline]
     fn offset(self, i: usize) -> Result<usize> {
-        assert!(i < self.count, "child {i} of {}", self.count);
+        check_index(self.page, i, self.count)?;
         let at = ARRAYS.start(OFFSETS, self.count) + 2 * i;
-        let offset = read_u16(self.page, at).map(usize::from);
-        offset.ok_or_else(|| damaged(self.page, "its offsets exceed the page"))
+        // A cell that is changed in place must not be header or arrays.
+        match read_u16(self.page, at).map(usize::from) {
+            Some(offset) if offset >= ARRAYS.end(self.count) => Ok(offset),
+            _ => Err(damaged(self.page, "a cell lies among the arrays")),
+        }
     }
 
-    /// The cell of child `i`, which is not 0: what it keeps of the separator, and the cell's length.
+    /// The cell of child `i`, which is not 0: what it keeps of the separator, and the cell's
+    /// length.
     #[inline]
     fn cell(self, i: usize) -> Result<(PartKey<'p>, usize)> {
         match read_separator(self.page, self.offset(i)?) {
@@ -339,8 +350,8 @@ impl<'p> Branch<'p> {
     }
 }
 
-/// A branch to change. An error can leave a change half done: only what undoes the whole transaction
-/// may follow.
+/// A branch to change. An error can leave a change half done: only what undoes the whole
+/// transaction may follow.
 pub struct BranchMut<'p> {
     page: &'p mut [u8],
 }
@@ -363,8 +374,8 @@ impl<'p> BranchMut<'p> {
         }
     }
 
-    /// Inserts a child at `i`. At 0 only into an empty page, and then the separator is not kept; a run
-    /// given there stays the caller's. False, and nothing changed: it does not fit.
+    /// Inserts a child at `i`. At 0 only into an empty page, and then the separator is not kept; a
+    /// run given there stays the caller's. False, and nothing changed: it does not fit.
     pub fn insert(&mut self, i: usize, separator: NewKey<'_>, child: Child) -> Result<bool> {
         self.insert_parts(i, Parts::new(separator), child)
     }
@@ -374,8 +385,8 @@ impl<'p> BranchMut<'p> {
     pub fn remove(&mut self, i: usize) -> Result<()> {
         let branch = self.as_branch();
         let count = branch.count;
+        check_index(self.page, i, count)?;
         if count <= 1 {
-            assert!(i < count, "child {i} of {count}");
             self.clear();
             return Ok(());
         }
@@ -394,7 +405,7 @@ impl<'p> BranchMut<'p> {
     /// Makes child `i` another one.
     pub fn set_child(&mut self, i: usize, child: Child) -> Result<()> {
         let count = self.as_branch().count;
-        assert!(i < count, "child {i} of {count}");
+        check_index(self.page, i, count)?;
         self.put(CHILDREN, i, &child.page.0.to_le_bytes());
         self.put(BIRTHS, i, &child.birth.to_le_bytes());
         Ok(())
@@ -405,6 +416,7 @@ impl<'p> BranchMut<'p> {
     pub fn set_separator(&mut self, i: usize, separator: NewKey<'_>) -> Result<bool> {
         assert!(i > 0, "child 0 has no separator");
         let copy = self.page.to_vec();
+        check_index(self.page, i, self.as_branch().count)?;
         let mut entries = Branch::new(&copy)?.entries()?;
         entries[i].separator = Parts::new(separator);
         self.rebuild(&entries)
@@ -427,8 +439,8 @@ impl<'p> BranchMut<'p> {
     }
 
     /// Inserts child `i` of `source`, with its separator, behind the last. Into an empty page the
-    /// separator is not kept. Child 0 of `source` goes only into an empty page: elsewhere it needs the
-    /// separator that the parent has, so use [`push`](Self::push).
+    /// separator is not kept. Child 0 of `source` goes only into an empty page: elsewhere it needs
+    /// the separator that the parent has, so use [`push`](Self::push).
     pub fn push_from(&mut self, source: Branch<'_>, i: usize) -> Result<bool> {
         let Entry { separator, child } = source.entry(i)?;
         let count = self.as_branch().count;
@@ -439,7 +451,8 @@ impl<'p> BranchMut<'p> {
     fn insert_parts(&mut self, i: usize, separator: Parts<'_>, child: Child) -> Result<bool> {
         let branch = self.as_branch();
         let count = branch.count;
-        assert!(i <= count && (i > 0 || count == 0), "child {i} of {count}");
+        assert!(i > 0 || count == 0, "child 0 is there already");
+        check_index(self.page, i, count + 1)?;
         if count == 0 {
             return self.rebuild(&[Entry {
                 separator: Parts::EMPTY,
@@ -449,12 +462,7 @@ impl<'p> BranchMut<'p> {
         let prefix_len = branch.prefix.len();
         let len = separator.cell_len(prefix_len);
         let has_room = ARRAYS.end(count + 1) + len <= field(self.page, CELLS_START);
-        let prefix = Parts {
-            prefix: branch.prefix,
-            suffix: &[],
-            run: None,
-        };
-        if count == 1 || !has_room || separator.common_len(prefix) < prefix_len {
+        if count == 1 || !has_room || !separator.starts_with(branch.prefix) {
             let copy = self.page.to_vec();
             let mut entries = Branch::new(&copy)?.entries()?;
             entries.insert(i, Entry { separator, child });

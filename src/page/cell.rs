@@ -8,8 +8,8 @@ use crate::{error::Result, options::PAGE_BYTES_MIN};
 
 /// How many bytes of a key that lies in a run are kept in its cell.
 pub const RUN_KEY_START_BYTES: usize = PREFIX_MAX + 4;
-/// The longest prefix that a page makes use of; of a key in a run the four bytes behind it, its head, are
-/// always known.
+/// The longest prefix that a page makes use of; of a key in a run the four bytes behind it, its
+/// head, are always known.
 pub const PREFIX_MAX: usize = 256;
 /// The most bytes that the lengths of a leaf's cell take: a byte and, for each long part, two more.
 const LENGTHS_BYTES_MAX: usize = 6;
@@ -26,8 +26,9 @@ pub const fn key_inline_max(page_bytes: usize) -> usize {
     page_bytes / 4
 }
 
-/// The longest value that the cell of a key of `key_len` bytes holds: a quarter page, less where the
-/// key is long, so that an entry takes at most half a page and splitting in two always succeeds.
+/// The longest value that the cell of a key of `key_len` bytes holds: a quarter page, less where
+/// the key is long, so that an entry takes at most half a page and splitting in two always
+/// succeeds.
 pub const fn value_inline_max(page_bytes: usize, key_len: usize) -> usize {
     let key_bytes = if key_len > key_inline_max(page_bytes) {
         RUN_BYTES + RUN_KEY_START_BYTES
@@ -120,6 +121,16 @@ pub enum NewValue<'a> {
     Inline(&'a [u8]),
     /// The run that holds the value.
     Run(Run),
+}
+
+impl CellValue<'_> {
+    /// The bytes of the value in its cell, without its length.
+    pub fn len(self) -> usize {
+        match self {
+            CellValue::Inline(bytes) => bytes.len(),
+            CellValue::Run(_) => RUN_BYTES,
+        }
+    }
 }
 
 impl NewValue<'_> {
@@ -249,6 +260,13 @@ impl Writer<'_> {
         self.at += bytes.len();
     }
 
+    fn put_value(&mut self, value: NewValue<'_>) {
+        match value {
+            NewValue::Inline(bytes) => self.put(bytes),
+            NewValue::Run(run) => self.put(&run.to_bytes()),
+        }
+    }
+
     fn put_extra(&mut self, code: u8, len: usize) {
         if code == LONG {
             self.put(&(len as u16).to_le_bytes());
@@ -256,8 +274,8 @@ impl Writer<'_> {
     }
 }
 
-/// A leaf's cell: code of the key, code of the value, their lengths where long; key; value. A key in a
-/// run is the run, then its start.
+/// A leaf's cell: code of the key, code of the value, their lengths where long; key; value. A key
+/// in a run is the run, then its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell<'p> {
     /// The key.
@@ -322,10 +340,18 @@ impl<'p> Cell<'p> {
             writer.put(&run.to_bytes());
         }
         writer.put(key.start);
-        match value {
-            NewValue::Inline(bytes) => writer.put(bytes),
-            NewValue::Run(run) => writer.put(&run.to_bytes()),
-        }
+        writer.put_value(value);
+    }
+
+    /// Writes `value` over the value of `cell`, of `old_len` bytes, where
+    /// [`can_overwrite`](Self::can_overwrite) allowed it. The key stays; the cell may end earlier.
+    pub fn overwrite(cell: &mut [u8], old_len: usize, value: NewValue<'_>) {
+        let start = cell.len() - old_len;
+        let lengths = 2 + extra_bytes(cell[0]);
+        cell[1] = value.code();
+        let mut lengths = Writer { cell, at: lengths };
+        lengths.put_extra(value.code(), value.len());
+        Writer { cell, at: start }.put_value(value);
     }
 
     /// Whether `value` can be written over this cell's value, which stands at the cell's end: its
@@ -350,6 +376,9 @@ fn read_part_key(code: u8, len: usize, rest: &[u8]) -> Option<(PartKey<'_>, &[u8
         }
         RUN => {
             let (run, rest) = take_run(rest)?;
+            if run.len as usize <= RUN_KEY_START_BYTES {
+                return None;
+            }
             let (start, rest) = rest.split_at_checked(RUN_KEY_START_BYTES)?;
             Some((
                 PartKey {
@@ -392,5 +421,7 @@ pub fn write_separator(cell: &mut [u8], parts: [&[u8]; 2], run: Option<Run>) {
     if let Some(run) = run {
         writer.put(&run.to_bytes());
     }
-    parts.into_iter().for_each(|part| writer.put(part));
+    for part in parts {
+        writer.put(part);
+    }
 }

@@ -1,7 +1,8 @@
 //! Leaves: entries in key order, found by the hash of their key or by order.
 //! Owns: [`Leaf`], [`LeafMut`] and the layout: header, one-byte tags, 16-bit cell offsets, 32-bit
-//! heads (see [`heads`](super::heads)), free space, cells. Cells hold whole keys and values, so that
-//! a scan lends them; the common prefix is skipped when comparing, and read from the first key.
+//! heads (see [`heads`](super::heads)), free space, cells. Cells hold whole keys and values, so
+//! that a scan lends them; the common prefix is skipped when comparing, and read from the first
+//! key.
 //! Keeps I9: a damaged page gives an error or a wrong entry, never a panic.
 //! Absent on purpose: what to do when a page is full; that is the tree's.
 
@@ -12,7 +13,7 @@ use super::{
     CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN,
     arrays::Arrays,
     cell::{Cell, PartKey},
-    check_header, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
     split::balanced_cut,
@@ -39,8 +40,8 @@ pub struct Leaf<'p> {
 impl<'p> Leaf<'p> {
     /// The leaf in `page`; only the header is looked at.
     ///
-    /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt), here and below, if the page is not what a leaf can be.
+    /// # Errors [`Error::Corrupt`](crate::Error::Corrupt), here and below, if the page is not what
+    /// a leaf can be.
     #[inline]
     pub fn new(page: &'p [u8]) -> Result<Leaf<'p>> {
         let count = field(page, COUNT);
@@ -116,10 +117,7 @@ impl<'p> Leaf<'p> {
         Ok(Err(from))
     }
 
-    /// The key of entry `i`.
-    ///
-    /// # Panics
-    /// Here and below, if there is no entry `i`: an index comes from a search, never from disk.
+    /// The key of entry `i`; an error, here and below, if there is no such entry.
     #[inline]
     pub fn key(self, i: usize) -> Result<CellKey<'p>> {
         Ok(self.cell(i)?.key.cell_key())
@@ -143,8 +141,8 @@ impl<'p> Leaf<'p> {
         Ok(self.cell(i)?.len + ARRAYS.entry_bytes())
     }
 
-    /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together, at
-    /// most [`HEADER_BYTES`] more than a page.
+    /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together,
+    /// at most [`HEADER_BYTES`] more than a page.
     pub fn used_bytes(self) -> usize {
         self.page.len() - self.free_bytes()
     }
@@ -155,11 +153,12 @@ impl<'p> Leaf<'p> {
     }
 
     /// Where to split so that the entries, with (`key`, `value`) inserted at `at`, fit two pages of
-    /// about the same fill: the number of entries, the new one counted, that go left (1..=len). There
-    /// always is one if each entry keeps to the limits of [`cell`](super::cell).
+    /// about the same fill: the number of entries, the new one counted, that go left (1..=len).
+    /// There always is one if each entry keeps to the limits of [`cell`](super::cell).
     pub fn split_point(self, at: usize, key: NewKey<'_>, value: NewValue<'_>) -> Result<usize> {
         let cells = (0..self.count).map(|i| Ok(self.cell(i)?.len));
         let mut cells = cells.collect::<Result<Vec<usize>>>()?;
+        check_index(self.page, at, cells.len() + 1)?;
         cells.insert(at, Cell::new_len(PartKey::new(key), value));
         let entries: Vec<usize> = cells.iter().map(|len| len + ARRAYS.entry_bytes()).collect();
         let total: usize = cells.iter().sum();
@@ -174,10 +173,13 @@ impl<'p> Leaf<'p> {
     /// Where the cell of entry `i` is.
     #[inline]
     fn offset(self, i: usize) -> Result<usize> {
-        assert!(i < self.count, "entry {i} of {}", self.count);
+        check_index(self.page, i, self.count)?;
         let at = ARRAYS.start(OFFSETS, self.count) + 2 * i;
-        let offset = read_u16(self.page, at).map(usize::from);
-        offset.ok_or_else(|| damaged(self.page, "its offsets exceed the page"))
+        // A cell that is changed in place must not be header or arrays.
+        match read_u16(self.page, at).map(usize::from) {
+            Some(offset) if offset >= ARRAYS.end(self.count) => Ok(offset),
+            _ => Err(damaged(self.page, "a cell lies among the arrays")),
+        }
     }
 
     /// The cell of entry `i`.
@@ -244,22 +246,19 @@ impl<'p> LeafMut<'p> {
         let leaf = self.as_leaf();
         let (at, old) = (leaf.offset(i)?, leaf.cell(i)?);
         let new_len = Cell::new_len(old.key, value);
+        let (old_len, value_len) = (old.len, old.value.len());
         if old.can_overwrite(value) {
-            // The key stays where it is: the new cell begins like the old one and ends earlier.
-            let mut cell = vec![0; new_len];
-            Cell::write(&mut cell, old.key, value);
-            let spare = old.len - new_len;
-            self.page[at..at + new_len].copy_from_slice(&cell);
+            let spare = old_len - new_len;
+            Cell::overwrite(&mut self.page[at..at + old_len], value_len, value);
             let garbage = (field(self.page, GARBAGE_BYTES) + spare).min(self.page.len());
             set_field(self.page, GARBAGE_BYTES, garbage);
             return Ok(true);
         }
-        if leaf.free_bytes() + old.len < new_len {
+        if leaf.free_bytes() + old_len < new_len {
             return Ok(false);
         }
         let mut cell = vec![0; new_len];
         Cell::write(&mut cell, old.key, value);
-        let old_len = old.len;
         drop_cell(self.page, at, old_len);
         if self.gap_bytes() < new_len {
             self.compact(Some(i))?;
@@ -282,10 +281,8 @@ impl<'p> LeafMut<'p> {
     /// Removes the entries `range`.
     pub fn remove_range(&mut self, range: Range<usize>) -> Result<()> {
         let count = self.as_leaf().count;
-        assert!(
-            range.start <= range.end && range.end <= count,
-            "{range:?} of {count}"
-        );
+        check_index(self.page, range.end, count + 1)?;
+        check_index(self.page, range.start, range.end + 1)?;
         if range.len() == count {
             self.clear();
             return Ok(());
@@ -334,7 +331,7 @@ impl<'p> LeafMut<'p> {
         write: impl FnOnce(&mut [u8]),
     ) -> Result<bool> {
         let count = self.as_leaf().count;
-        assert!(i <= count, "entry {i} of {count}");
+        check_index(self.page, i, count + 1)?;
         if !self.make_room(len)? {
             return Ok(false);
         }

@@ -105,9 +105,8 @@ impl Meta {
 
     /// Reads the meta page in slot 0 or 1.
     ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the bytes are no meta page or a damaged one; [`Error::Invalid`] if they
-    /// are one of a format that this code does not read.
+    /// # Errors [`Error::Corrupt`] if the bytes are no meta page or a damaged one;
+    /// [`Error::Invalid`] if they are one of a format that this code does not read.
     pub fn decode(bytes: &[u8], slot: PageId) -> Result<Meta> {
         let damaged = |reason: String| Error::corrupt_page(slot.0, reason);
         let Some(bytes) = bytes.first_chunk::<META_BYTES>() else {

@@ -255,7 +255,8 @@ pub fn verify(page: &[u8], id: PageId, seed: u32) -> Result<()> {
 }
 
 /// Checks that a page is the one that its parent means, on every visit: number and birth, table,
-/// level (one less than the parent's, which also ends cycles), and the kind that the level asks for.
+/// level (one less than the parent's, which also ends cycles), and the kind that the level asks
+/// for.
 ///
 /// # Errors
 /// [`Error::Corrupt`], naming the page meant.
@@ -323,6 +324,16 @@ fn check_header(page: &[u8], kind: Kind, arrays_end: usize) -> Result<()> {
         return Err(damaged(page, "its entries exceed the page"));
     }
     Ok(())
+}
+
+/// Checks that there is an entry or child `i` of `count`. An index from a search can be wrong: a
+/// page in the map may have been read from disk again since, and be damaged now.
+#[inline]
+fn check_index(page: &[u8], i: usize, count: usize) -> Result<()> {
+    if i < count {
+        return Ok(());
+    }
+    Err(damaged(page, "it has fewer entries than a moment before"))
 }
 
 /// How many bytes behind the arrays, which end at `arrays_end`, belong to no cell in use.

@@ -1,6 +1,6 @@
 //! Overflow runs: one key or value too long for a cell, in pages behind each other.
-//! Owns: a run's layout: the header of its first page, then the content without gaps, so that it can
-//! be lent whole. One header, one checksum, over header and content. Keeps I9.
+//! Owns: a run's layout: the header of its first page, then the content without gaps, so that it
+//! can be lent whole. One header, one checksum, over header and content. Keeps I9.
 
 use super::{
     HEADER_BYTES, Kind, PageId, RUN_LEN, Run, birth, damaged, id, init_header, kind, seal, table,
@@ -34,8 +34,8 @@ pub fn len(bytes: &[u8]) -> usize {
 ///
 /// # Errors
 /// [`Error::Corrupt`], naming the run's first page.
-pub fn content<'p>(bytes: &'p [u8], run: Run, table: u32) -> Result<&'p [u8]> {
-    let content = content_len(bytes, run)?;
+pub fn content(bytes: &[u8], run: Run, table: u32) -> Result<&[u8]> {
+    let content = claimed_content(bytes, run)?;
     let meant = run.first;
     if id(bytes) != meant.page || birth(bytes).0 as u32 != meant.birth {
         let (page, version) = (id(bytes).0, birth(bytes).0);
@@ -50,7 +50,7 @@ pub fn content<'p>(bytes: &'p [u8], run: Run, table: u32) -> Result<&'p [u8]> {
 }
 
 /// The content's bytes, if this is a run and as long as its cell says.
-fn content_len<'p>(bytes: &'p [u8], run: Run) -> Result<&'p [u8]> {
+fn claimed_content(bytes: &[u8], run: Run) -> Result<&[u8]> {
     let page = run.first.page.0;
     if bytes.len() < HEADER_BYTES || kind(bytes) != Some(Kind::Overflow) {
         return Err(Error::corrupt_page(page, "it is not an overflow run"));
@@ -78,6 +78,6 @@ pub fn seal_run(bytes: &mut [u8], seed: u32) {
 /// # Errors
 /// [`Error::Corrupt`], naming the run's first page.
 pub fn verify_run(bytes: &[u8], run: Run, seed: u32) -> Result<()> {
-    let content = content_len(bytes, run)?;
+    let content = claimed_content(bytes, run)?;
     verify(&bytes[..HEADER_BYTES + content.len()], run.first.page, seed)
 }

@@ -1,4 +1,5 @@
-//! Tags: one byte of hash for each key of a leaf, so that a point get compares one key, not several.
+//! Tags: one byte of hash for each key of a leaf, so that a point get compares one key, not
+//! several.
 //! Owns: the hash, which is part of the file format, and the scan.
 
 /// An odd number without pattern (the golden ratio's bits).
@@ -74,10 +75,8 @@ impl Iterator for Matches<'_> {
             self.groups = rest;
             self.base += GROUP;
             // Compiled to one vector comparison; most groups hold no match.
-            if group
-                .iter()
-                .fold(false, |any, &tag| any | (tag == self.tag))
-            {
+            let equal = group.iter().map(|&tag| u8::from(tag == self.tag));
+            if equal.fold(0, |any, equal| any | equal) != 0 {
                 self.hits = hits(*group, self.tag);
             }
         }
