@@ -109,10 +109,7 @@ impl Builder {
             must_fit(branch.push(NewKey::Inline(&[]), first)?, root)?;
         }
         must_fit(branch.push(separator.as_new(), child)?, root)?;
-        self.open.steps[usize::from(level)] = Step {
-            child: root,
-            index: 0,
-        };
+        self.open.steps[usize::from(level)] = Step::new(root, 0);
         (self.tree.root, self.tree.level) = (Some(root), level);
         Ok(())
     }

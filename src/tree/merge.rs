@@ -17,6 +17,8 @@ struct Finger {
     state: State,
     /// The end of the leaf's keys, while the state is `Until`.
     fence: Vec<u8>,
+    /// How many descents there were.
+    descents: usize,
 }
 
 /// How far the finger's leaf reaches.
@@ -50,6 +52,7 @@ impl Tree {
             path: Path::new(),
             state: State::Lost,
             fence: Vec::new(),
+            descents: AHEAD,
         };
         let mut new = 0;
         let mut sorted = sorted.into_iter();
@@ -64,7 +67,11 @@ impl Tree {
             if keys.is_empty() {
                 return Ok(new);
             }
-            self.warm(&*pages, &keys)?;
+            // Where several changes fall into each leaf the look ahead costs more than it saves.
+            if 2 * finger.descents >= AHEAD {
+                self.warm(&*pages, &keys)?;
+            }
+            finger.descents = 0;
             for (key, value) in keys.drain(..).zip(values.drain(..)) {
                 if previous
                     .as_ref()
@@ -122,6 +129,7 @@ impl Finger {
     /// Moves to the leaf of `key`; stays lost in an empty tree.
     fn find<P: Pages>(&mut self, pages: &P, tree: &Tree, key: &[u8]) -> Result<()> {
         self.state = State::Lost;
+        self.descents += 1;
         if !tree.descend(pages, Toward::Key(key), &mut self.path)? {
             return Ok(());
         }
@@ -129,11 +137,11 @@ impl Finger {
         for level in 1..=tree.level {
             let step = self.path.steps[usize::from(level)];
             let branch = Branch::new(pages.page(step.child, tree.table, level)?)?;
-            if step.index + 1 < branch.len() {
+            if step.index() + 1 < branch.len() {
                 self.fence.clear();
                 let resolve = resolver(pages, tree.table);
                 branch
-                    .separator(step.index + 1)?
+                    .separator(step.index() + 1)?
                     .append_to(&mut self.fence, &resolve)?;
                 self.state = State::Until;
                 break;

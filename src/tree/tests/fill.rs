@@ -39,6 +39,18 @@ fn ascending_and_descending_keys_fill_their_pages() {
 }
 
 #[test]
+fn keys_that_count_on_in_many_places_fill_their_pages() {
+    let stream_key = |n: u64| [(n % 50).to_be_bytes(), (n / 50).to_be_bytes()].concat();
+    let (mut pages, mut tree) = (ModelPages::new(PAGE_BYTES), Tree::empty(TABLE));
+    for n in 0..40_000 {
+        tree.insert(&mut pages, &stream_key(n), &[7; 40])
+            .expect("there are pages");
+    }
+    let percent = fill_percent(&tree, &pages);
+    assert!(percent >= 90, "{percent} % full");
+}
+
+#[test]
 fn a_built_tree_is_full() {
     let mut pages = ModelPages::new(PAGE_BYTES);
     let sorted = (0..20_000).map(|n| Ok((key(n), [7; 40])));
