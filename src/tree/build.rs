@@ -1,5 +1,5 @@
-//! A tree built bottom-up from sorted entries: every page is filled before the next one is begun, and
-//! none is looked at again. Memory: one open page a level, which the pager may spill.
+//! A tree built bottom-up from sorted entries: every page is filled before the next one is begun,
+//! and none is looked at again. Memory: one open page a level, which the pager may spill.
 
 use super::{
     LEVELS_MAX, Path, Step, Tree, check_limits,

@@ -54,13 +54,14 @@ impl<P> Clone for Range<'_, P> {
 }
 
 impl Tree {
-    /// The entries between two bounds, borrowed from the pages. Bounds in the wrong order give none.
+    /// The entries between two bounds, borrowed from the pages. Bounds in the wrong order give
+    /// none.
     ///
     /// Cost: a descent for each end that is bound or asked for; then a cell an entry.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if a page on the way is damaged; later ones come out of the iterator, which
-    /// ends with them.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if a page on the way is damaged; later
+    /// ones come out of the iterator, which ends with them.
     pub fn range<'p, P: Pages>(
         &self,
         pages: &'p P,

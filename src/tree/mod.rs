@@ -1,6 +1,7 @@
 //! The copy-on-write B+tree of one table, over any [`Pages`].
 //! Owns: [`Tree`], the way down ([`Path`], [`Place`]) and the point reads.
-//! Keeps I1: a page is changed only behind [`PagesMut::make_mut`], and then named anew by its parent.
+//! Keeps I1: a page is changed only behind [`PagesMut::make_mut`], and then named anew by its
+//! parent.
 //! Keeps I9: levels fall by one at each step ([`Pages::page`] checks it), so every descent ends.
 //! Absent on purpose: undo. An error in the middle leaves tree and pages half changed; the
 //! transaction above restores the root and gives back the pages.
@@ -197,8 +198,8 @@ impl Tree {
         Ok(place)
     }
 
-    /// Writes the way to the leaf of `key` into `path`; gives the key's index there, or where it would
-    /// be inserted. None: the tree is empty.
+    /// Writes the way to the leaf of `key` into `path`; gives the key's index there, or where it
+    /// would be inserted. None: the tree is empty.
     fn find<P: Pages>(&self, pages: &P, key: &[u8], path: &mut Path) -> Result<Found> {
         if !self.descend(pages, Toward::Key(key), path)? {
             return Ok(None);

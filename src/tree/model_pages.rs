@@ -1,6 +1,6 @@
-//! Pages in memory for tests of trees, which watch over the protocol: only pages made by the request
-//! in progress are changed, nothing is read after it was given up (except by snapshots that saw it),
-//! nothing is given up twice; and they can tell which pages are in use.
+//! Pages in memory for tests of trees, which watch over the protocol: only pages made by the
+//! request in progress are changed, nothing is read after it was given up (except by snapshots that
+//! saw it), nothing is given up twice; and they can tell which pages are in use.
 
 use std::{cell::Cell, collections::BTreeMap};
 
