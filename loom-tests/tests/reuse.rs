@@ -273,7 +273,7 @@ fn reuse_under_a_reader<H: Hold, R: Rule<H::Lease>>() -> usize {
     let holding = thread::spawn(move || read(&shared, &*pinned));
     let looking = thread::spawn(move || {
         read(&frames, &*looked.pin());
-        read(&frames, &*looked.guard());
+        read(&frames, &**looked.guard());
     });
     // On a thread of its own: a switch away from a thread that waits is no preemption.
     let writing = thread::spawn(move || {
