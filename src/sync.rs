@@ -358,8 +358,12 @@ mod modeled {
 
             /// Sends if there is room now or after others have run.
             pub fn send_timeout(&self, message: T, _: Duration) -> Result<(), SendTimeoutError<T>> {
-                let Err(TrySendError::Full(message)) = self.try_send(message) else {
-                    return Ok(());
+                let message = match self.try_send(message) {
+                    Ok(()) => return Ok(()),
+                    Err(TrySendError::Full(message)) => message,
+                    Err(TrySendError::Disconnected(message)) => {
+                        return Err(SendTimeoutError::Disconnected(message));
+                    }
                 };
                 yield_now();
                 self.try_send(message).map_err(|e| match e {

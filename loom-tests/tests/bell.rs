@@ -75,12 +75,12 @@ fn wait_for_space<P: Pinning>(wait: Wait, waited: &Reached) {
     }));
     let mut reclaimer: Reclaimer<u32, P::Lease> = Reclaimer::default();
     let mut readers = Vec::new();
-    for number in 1..=2 {
+    for number in 1..=3 {
         let (pin, lease) = P::new(&bell);
         reclaimer.pin(Version(number), Generation(number), lease);
         readers.push(thread::spawn(move || drop(pin)));
     }
-    reclaimer.retire_now(5, Version(1), Generation(3));
+    reclaimer.retire_now(5, Version(1), Generation(4));
     let mut free = Vec::new();
     loop {
         bell.take();

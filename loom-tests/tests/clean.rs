@@ -63,7 +63,7 @@ fn dirty_to_clean(order: Clean, reached: &[Reached; 2]) {
     writer.bytes_mut(dirty)[0] = CONTENT;
     writer.share();
     shared.slots.set(PAGE, Slot::Frame(dirty));
-    let readers: Vec<_> = (0..2)
+    let readers: Vec<_> = (0..3)
         .map(|_| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
@@ -211,7 +211,7 @@ fn fill_and_evict(way: Fill, reached: &Reached) {
     let shared = Arc::new(Shared { file, frames, slots: Slots::default(), published });
     // As the pager does; what a reader would do to make a chunk is std's `OnceLock`, which loom cannot see.
     shared.slots.grow(PAGE + 1);
-    let readers: Vec<_> = (0..2)
+    let readers: Vec<_> = (0..3)
         .map(|_| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {

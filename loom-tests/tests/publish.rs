@@ -52,7 +52,7 @@ fn load_against_publish(write: Write) {
     };
     page_of(&slots, 0, &|| ());
     let published = Arc::new(Published::new(root(0), 0));
-    let readers: Vec<_> = (0..2)
+    let readers: Vec<_> = (0..3)
         .map(|_| {
             let (frames, slots) = (frames.clone(), Arc::clone(&slots));
             let published = Arc::clone(&published);

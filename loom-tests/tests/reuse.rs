@@ -267,14 +267,20 @@ fn reuse_under_a_reader<H: Hold, R: Rule<H::Lease>>() -> usize {
     let (frames, mut writer) = Writer::<H, R>::new();
     let mut page = writer.page(1);
     let published = Arc::new(Published::new(Arc::new(writer.snapshot(1, &[(page, 1)])), 1));
-    // One holds its snapshot already, which leaves more preemptions for what follows; one looks twice.
+    // One holds its snapshot already, which leaves more preemptions for what follows; two look twice.
     let (pinned, looked) = (published.pin(), Arc::clone(&published));
     let shared = frames.clone();
     let holding = thread::spawn(move || read(&shared, &*pinned));
-    let looking = thread::spawn(move || {
-        read(&frames, &*looked.pin());
-        read(&frames, &**looked.guard());
-    });
+    let looking: Vec<_> = [looked, Arc::clone(&published)]
+        .into_iter()
+        .map(|looked| {
+            let frames = frames.clone();
+            thread::spawn(move || {
+                read(&frames, &*looked.pin());
+                read(&frames, &**looked.guard());
+            })
+        })
+        .collect();
     // On a thread of its own: a switch away from a thread that waits is no preemption.
     let writing = thread::spawn(move || {
         let mut reused = 0;
@@ -288,7 +294,7 @@ fn reuse_under_a_reader<H: Hold, R: Rule<H::Lease>>() -> usize {
         (reused, writer, published)
     });
     holding.join().unwrap();
-    looking.join().unwrap();
+    looking.into_iter().for_each(|reader| reader.join().unwrap());
     let (reused, mut writer, published) = writing.join().unwrap();
     assert_eq!(reused + writer.reuse(), 2, "what was retired comes back once");
     drop(published);
