@@ -1,0 +1,441 @@
+//! Answers: what the writer promises to whoever handed in a request, and how one waits for it.
+//! Owns: [`Promise`] (the writer's end), [`Commit`] and [`Answer`] (the caller's end), and
+//! [`Home`], which knows the store's own threads and whether the store is poisoned.
+//! Keeps I11, its part of it: a promise is answered once; dropped unanswered it answers itself.
+//! Keeps I12, its part of it: durable is said after visible, never before.
+//! Absent on purpose: a runtime. Any number of threads may wait and any number of tasks be woken,
+//! by nothing but the lock and the condition variable of the answer itself. Wakers and destructors
+//! that are not ours are run with that lock given up, last, and a panic in one is swallowed: it is
+//! not our bug, and others wait for the thread that it would take down.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::Future,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    Error, Result,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+        lock, thread_local, wait,
+    },
+};
+
+thread_local! {
+    /// The store that this thread works for, on the store's own threads.
+    static OWN: RefCell<Option<Home>> = const { RefCell::new(None) };
+}
+
+/// The store that requests and answers belong to: its own threads, and whether it is poisoned.
+/// The default one is a new store's.
+#[derive(Clone)]
+pub struct Home(Arc<AtomicBool>);
+
+impl Default for Home {
+    fn default() -> Home {
+        Home(Arc::new(AtomicBool::new(false)))
+    }
+}
+
+impl Home {
+    /// Says that the calling thread is one of the store's own, for as long as it lives: a call on
+    /// it that would have to wait for this store answers [`Error::Reentrant`] instead.
+    pub fn enter_own_thread(&self) {
+        OWN.with(|own| *own.borrow_mut() = Some(self.clone()));
+    }
+
+    /// Whether the calling thread is one of this store's own.
+    pub fn is_own_thread(&self) -> bool {
+        let is_own =
+            |own: &RefCell<Option<Home>>| own.borrow().as_ref().is_some_and(|home| self.is(home));
+        // A thread that is being torn down and has no variables left waits for nobody any more.
+        OWN.try_with(is_own).unwrap_or(false)
+    }
+
+    /// From now on requests that are dropped unanswered answer [`Error::Poisoned`].
+    pub fn poison(&self) {
+        // Release: pairs with `is_poisoned`. The answers themselves travel under their own locks.
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether the store is poisoned.
+    pub fn is_poisoned(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn is(&self, other: &Home) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// What a request is told that nobody will answer any more.
+    fn farewell(&self) -> Error {
+        if self.is_poisoned() { Error::Poisoned } else { Error::Closed }
+    }
+}
+
+/// How far a commit has to come before its caller is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promised {
+    /// Every later snapshot shows it.
+    Visible,
+    /// It is also synced to the device.
+    Durable,
+}
+
+/// Runs what is not ours: a waker, a destructor. Its panic stays there.
+pub fn quietly(foreign: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(foreign)) {
+        // The payload is the user's too, and its destructor may panic again. There must be an end
+        // to it.
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            mem::forget(again);
+        }
+    }
+}
+
+/// A promise and its commit: the two ends of one answer.
+pub fn promise<T>(home: &Home, promised: Promised) -> (Promise<T>, Commit<T>) {
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State {
+            promised,
+            version: None,
+            is_durable: false,
+            failed: None,
+            value: None,
+            sleepers: 0,
+            last_ticket: COMMIT_TICKET,
+            wakers: Vec::new(),
+        }),
+        changed: Condvar::new(),
+        home: home.clone(),
+    });
+    (Promise(Some(shared.clone())), Commit { shared })
+}
+
+/// The ticket under which a [`Commit`] itself waits; those of [`Answer`]s follow.
+const COMMIT_TICKET: u64 = 0;
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    home: Home,
+}
+
+struct State<T> {
+    promised: Promised,
+    /// Set when visible.
+    version: Option<u64>,
+    is_durable: bool,
+    /// Set when it failed; a commit may still fail when it is visible, but not yet durable.
+    failed: Option<Error>,
+    value: Option<T>,
+    /// Threads that wait.
+    sleepers: u32,
+    last_ticket: u64,
+    /// Tasks that wait, each under its ticket.
+    wakers: Vec<(u64, Promised, Waker)>,
+}
+
+impl<T> State<T> {
+    /// The answer to one who waits for `goal`.
+    fn answer(&self, goal: Promised) -> Option<Result<u64>> {
+        match (self.version, goal) {
+            (Some(version), Promised::Visible) => Some(Ok(version)),
+            (Some(version), Promised::Durable) if self.is_durable => Some(Ok(version)),
+            _ => self.failed.clone().map(Err),
+        }
+    }
+
+    /// The answer with the value, to the owner of the commit.
+    fn take(&mut self) -> Option<Result<T>> {
+        let answer = self.answer(self.promised)?;
+        // Taken by one who owns the commit, so it is there; and visible commits came with it.
+        Some(answer.map(|_| self.value.take().expect("a commit's value is taken once")))
+    }
+}
+
+impl<T> Shared<T> {
+    /// Changes the state, then wakes those who have got their answer by it, with nothing held.
+    fn advance(&self, change: impl FnOnce(&mut State<T>)) {
+        let mut state = lock(&self.state);
+        change(&mut state);
+        let (reached, waiting): (Vec<_>, Vec<_>) = mem::take(&mut state.wakers)
+            .into_iter()
+            .partition(|(_, goal, _)| state.answer(*goal).is_some());
+        state.wakers = waiting;
+        let has_sleepers = state.sleepers > 0;
+        drop(state);
+        if has_sleepers {
+            self.changed.notify_all();
+        }
+        for (_, _, waker) in reached {
+            quietly(|| waker.wake());
+        }
+    }
+
+    /// Waits for what `ready` takes out of the state. On the store's own threads it does not wait.
+    fn sleep<R>(&self, mut ready: impl FnMut(&mut State<T>) -> Option<Result<R>>) -> Result<R> {
+        if self.home.is_own_thread() {
+            return ready(&mut lock(&self.state)).unwrap_or(Err(Error::Reentrant));
+        }
+        self.sleep_anywhere(ready)
+    }
+
+    /// Waits for what `ready` takes out of the state, whatever thread this is.
+    fn sleep_anywhere<R>(&self, mut ready: impl FnMut(&mut State<T>) -> Option<R>) -> R {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(answer) = ready(&mut state) {
+                return answer;
+            }
+            state.sleepers += 1;
+            state = wait(&self.changed, state);
+            state.sleepers -= 1;
+        }
+    }
+
+    /// As [`sleep`](Self::sleep) for a task: leaves its waker under `ticket` if there is no answer
+    /// yet.
+    fn poll<R>(
+        &self,
+        ticket: &mut Option<u64>,
+        goal: Option<Promised>,
+        waker: &Waker,
+        mut ready: impl FnMut(&mut State<T>) -> Option<Result<R>>,
+    ) -> Poll<Result<R>> {
+        // Cloned before the lock is taken, and the old one dropped after it is given up: both are
+        // foreign.
+        let mut waker = waker.clone();
+        let mut state = lock(&self.state);
+        if let Some(answer) = ready(&mut state) {
+            return Poll::Ready(answer);
+        }
+        let goal = goal.unwrap_or(state.promised);
+        let ticket = *ticket.get_or_insert_with(|| {
+            state.last_ticket += 1;
+            state.last_ticket
+        });
+        match state.wakers.iter_mut().find(|(of, _, _)| *of == ticket) {
+            Some((_, _, before)) => mem::swap(before, &mut waker),
+            None => state.wakers.push((ticket, goal, waker)),
+        }
+        Poll::Pending
+    }
+
+    /// Takes a task's waker back.
+    fn leave(&self, ticket: u64) {
+        let mut state = lock(&self.state);
+        let place = state.wakers.iter().position(|(of, _, _)| *of == ticket);
+        let waker = place.map(|place| state.wakers.swap_remove(place));
+        drop(state);
+        drop(waker);
+    }
+}
+
+/// The writer's end of an answer. Dropped unanswered it answers [`Error::Closed`], or
+/// [`Error::Poisoned`] if the store is.
+pub struct Promise<T>(Option<Arc<Shared<T>>>);
+
+impl<T> Promise<T> {
+    /// The request is visible: every later snapshot has `version` or a later one.
+    pub fn visible(&self, version: u64, value: T) {
+        self.advance(|state| {
+            debug_assert!(state.version.is_none() && state.failed.is_none(), "answered twice");
+            state.version = Some(version);
+            state.value = Some(value);
+        });
+    }
+
+    /// The request, visible already, is synced to the device. One that has failed stays failed.
+    pub fn durable(&self) {
+        self.advance(|state| {
+            debug_assert!(state.version.is_some() || state.failed.is_some(), "durable unseen");
+            state.is_durable = state.version.is_some() && state.failed.is_none();
+        });
+    }
+
+    /// Visible and durable in one step.
+    pub fn done(mut self, version: u64, value: T) {
+        self.finish(|state| {
+            debug_assert!(state.version.is_none() && state.failed.is_none(), "answered twice");
+            state.version = Some(version);
+            state.value = Some(value);
+            state.is_durable = true;
+        });
+    }
+
+    /// The request failed. One that is visible already has failed to become durable.
+    pub fn fail(&self, error: Error) {
+        self.advance(|state| {
+            if !state.is_durable {
+                state.failed.get_or_insert(error);
+            }
+        });
+    }
+
+    /// Whether anybody may still ask. True may be stale, false is for good: there is no other end.
+    pub fn is_awaited(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1)
+    }
+
+    /// Changes what the caller was promised, before the first answer.
+    pub fn set_promised(&self, promised: Promised) {
+        self.advance(|state| {
+            debug_assert!(state.version.is_none(), "promised anew after the answer");
+            // Whoever waits for the commit as a whole, waits for the new promise.
+            for (ticket, goal, _) in &mut state.wakers {
+                if *ticket == COMMIT_TICKET {
+                    *goal = promised;
+                }
+            }
+            state.promised = promised;
+        });
+    }
+
+    fn advance(&self, change: impl FnOnce(&mut State<T>)) {
+        if let Some(shared) = &self.0 {
+            shared.advance(change);
+        }
+    }
+
+    /// The last change; this end goes with it.
+    fn finish(&mut self, change: impl FnOnce(&mut State<T>)) {
+        if let Some(shared) = self.0.take() {
+            shared.advance(change);
+            // The caller may have gone; then the value, a user's, goes here.
+            quietly(|| drop(shared));
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        let Some(farewell) = self.0.as_ref().map(|shared| shared.home.farewell()) else {
+            return;
+        };
+        self.finish(|state| {
+            if !state.is_durable {
+                state.failed.get_or_insert(farewell);
+            }
+        });
+    }
+}
+
+/// A write that was handed over, and will be answered exactly once.
+///
+/// Wait for it with [`wait`](Self::wait) or `.await` it, on any runtime; both answer when the
+/// commit is as safe as its durability promises. Dropping it undoes nothing.
+#[must_use = "a commit that nobody waits for may fail unseen"]
+pub struct Commit<T = u64> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Commit<T> {
+    /// Waits until the commit is as safe as its durability promises, and returns what it brought:
+    /// the version for a batch, the closure's value for a closure.
+    ///
+    /// # Errors
+    /// Why the commit failed; the closure's own error; [`Error::Closed`] if the store ended first;
+    /// [`Error::Reentrant`] if the calling thread is one of the store's own and the answer is not
+    /// there.
+    pub fn wait(self) -> Result<T> {
+        self.shared.sleep(State::take)
+    }
+
+    /// The moment from which every later snapshot shows the commit.
+    pub fn visible(&self) -> Answer<'_, T> {
+        Answer { commit: self, goal: Promised::Visible, ticket: None }
+    }
+
+    /// The moment from which the commit survives a power cut.
+    pub fn durable(&self) -> Answer<'_, T> {
+        Answer { commit: self, goal: Promised::Durable, ticket: None }
+    }
+}
+
+impl Commit<()> {
+    /// Waits for the first answer, whatever it is and whatever thread this is: the caller of a
+    /// borrowing closure may not leave before.
+    pub(super) fn stay(&self) {
+        self.shared.sleep_anywhere(|state| state.answer(Promised::Visible).map(drop));
+    }
+
+    /// Waits as [`wait`](Self::wait) does, but whatever thread this is.
+    pub(super) fn wait_anywhere(&self) -> Result<()> {
+        self.shared.sleep_anywhere(State::take)
+    }
+}
+
+impl<T> Future for Commit<T> {
+    type Output = Result<T>;
+
+    /// # Panics
+    /// If polled again after it was ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        self.shared.poll(&mut Some(COMMIT_TICKET), None, cx.waker(), State::take)
+    }
+}
+
+impl<T> Drop for Commit<T> {
+    fn drop(&mut self) {
+        self.shared.leave(COMMIT_TICKET);
+    }
+}
+
+impl<T> fmt::Debug for Commit<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.shared.state);
+        f.debug_struct("Commit")
+            .field("version", &state.version)
+            .field("is_durable", &state.is_durable)
+            .field("failed", &state.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One of the two moments of a [`Commit`]: wait for it with [`wait`](Self::wait), or `.await` it.
+#[must_use = "an answer does nothing unless it is waited for"]
+pub struct Answer<'c, T = u64> {
+    commit: &'c Commit<T>,
+    goal: Promised,
+    ticket: Option<u64>,
+}
+
+impl<T> Answer<'_, T> {
+    /// Waits, and returns the commit's version.
+    ///
+    /// # Errors
+    /// As [`Commit::wait`].
+    pub fn wait(self) -> Result<u64> {
+        self.commit.shared.sleep(|state| state.answer(self.goal))
+    }
+
+    /// The answer, if it is there already.
+    pub fn get(&self) -> Option<Result<u64>> {
+        lock(&self.commit.shared.state).answer(self.goal)
+    }
+}
+
+impl<T> Future for Answer<'_, T> {
+    type Output = Result<u64>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<u64>> {
+        let (commit, goal) = (self.commit, self.goal);
+        let ready = |state: &mut State<T>| state.answer(goal);
+        commit.shared.poll(&mut self.ticket, Some(goal), cx.waker(), ready)
+    }
+}
+
+impl<T> Drop for Answer<'_, T> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.commit.shared.leave(ticket);
+        }
+    }
+}
