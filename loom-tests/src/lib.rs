@@ -5,6 +5,7 @@ compile_error!("without --cfg loom nothing would be checked: run cargo from loom
 
 use std::{
     io::Write,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -37,6 +38,28 @@ pub fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
     let line = format!("loom: {name}: {executions} executions at preemption bound {bound}\n");
     std::io::stderr().write_all(line.as_bytes()).expect("standard error");
     assert!(executions > 20, "{name}: {executions} executions are no model of concurrency");
+}
+
+/// Runs a twin like [`check`], in a process of its own: after a deadlock loom cannot unwind what a thread
+/// holds, and ends the process. `test` is the name of the test that calls this.
+///
+/// # Panics
+/// With the message of the first panic over there, if there was one.
+pub fn check_apart(test: &str, name: &str, model: impl Fn() + Send + Sync + 'static) {
+    const VARIABLE: &str = "RECTO_LOOM_APART";
+    if std::env::var(VARIABLE).is_ok_and(|value| value == test) {
+        return check(name, model);
+    }
+    let mut again = Command::new(std::env::current_exe().expect("this test's program"));
+    again.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(VARIABLE, test);
+    let output = again.output().expect("a second process");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    let listed = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
+    assert!(listed, "there is no test named {test}");
+    // Its exit status tells nothing: that test, too, is expected to panic.
+    if let Some((_, panic)) = printed.split_once("panicked at") {
+        panic!("{}", panic.lines().take(2).collect::<Vec<_>>().join(" "));
+    }
 }
 
 /// Counts across executions, to show that a model reaches what it is about.
