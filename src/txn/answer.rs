@@ -75,11 +75,7 @@ impl Home {
 
     /// What a request is told that nobody will answer any more.
     fn farewell(&self) -> Error {
-        if self.is_poisoned() {
-            Error::Poisoned
-        } else {
-            Error::Closed
-        }
+        if self.is_poisoned() { Error::Poisoned } else { Error::Closed }
     }
 }
 
@@ -250,10 +246,7 @@ impl<T> Promise<T> {
     /// The request is visible: every later snapshot has `version` or a later one.
     pub fn visible(&self, version: u64, value: T) {
         self.advance(|state| {
-            debug_assert!(
-                state.version.is_none() && state.failed.is_none(),
-                "answered twice"
-            );
+            debug_assert!(state.version.is_none() && state.failed.is_none(), "answered twice");
             state.version = Some(version);
             state.value = Some(value);
         });
@@ -262,10 +255,7 @@ impl<T> Promise<T> {
     /// The request, visible already, is synced to the device. One that has failed stays failed.
     pub fn durable(&self) {
         self.advance(|state| {
-            debug_assert!(
-                state.version.is_some() || state.failed.is_some(),
-                "durable unseen"
-            );
+            debug_assert!(state.version.is_some() || state.failed.is_some(), "durable unseen");
             state.is_durable = state.version.is_some() && state.failed.is_none();
         });
     }
@@ -273,10 +263,7 @@ impl<T> Promise<T> {
     /// Visible and durable in one step.
     pub fn done(mut self, version: u64, value: T) {
         self.finish(|state| {
-            debug_assert!(
-                state.version.is_none() && state.failed.is_none(),
-                "answered twice"
-            );
+            debug_assert!(state.version.is_none() && state.failed.is_none(), "answered twice");
             state.version = Some(version);
             state.value = Some(value);
             state.is_durable = true;
@@ -358,20 +345,12 @@ impl<T> Commit<T> {
 
     /// The moment from which every later snapshot shows the commit.
     pub fn visible(&self) -> Answer<'_, T> {
-        Answer {
-            commit: self,
-            goal: Promised::Visible,
-            ticket: None,
-        }
+        Answer { commit: self, goal: Promised::Visible, ticket: None }
     }
 
     /// The moment from which the commit survives a power cut.
     pub fn durable(&self) -> Answer<'_, T> {
-        Answer {
-            commit: self,
-            goal: Promised::Durable,
-            ticket: None,
-        }
+        Answer { commit: self, goal: Promised::Durable, ticket: None }
     }
 }
 
@@ -379,8 +358,7 @@ impl Commit<()> {
     /// Waits for the first answer, whatever it is and whatever thread this is: the caller of a
     /// borrowing closure may not leave before.
     pub(super) fn stay(&self) {
-        self.shared
-            .sleep_anywhere(|state| state.answer(Promised::Visible).map(drop));
+        self.shared.sleep_anywhere(|state| state.answer(Promised::Visible).map(drop));
     }
 
     /// Waits as [`wait`](Self::wait) does, but whatever thread this is.
@@ -395,8 +373,7 @@ impl<T> Future for Commit<T> {
     /// # Panics
     /// If polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        self.shared
-            .poll(&mut Some(COMMIT_TICKET), None, cx.waker(), State::take)
+        self.shared.poll(&mut Some(COMMIT_TICKET), None, cx.waker(), State::take)
     }
 }
 
@@ -446,9 +423,7 @@ impl<T> Future for Answer<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<u64>> {
         let (commit, goal) = (self.commit, self.goal);
         let ready = |state: &mut State<T>| state.answer(goal);
-        commit
-            .shared
-            .poll(&mut self.ticket, Some(goal), cx.waker(), ready)
+        commit.shared.poll(&mut self.ticket, Some(goal), cx.waker(), ready)
     }
 }
 
@@ -459,3 +434,6 @@ impl<T> Drop for Answer<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

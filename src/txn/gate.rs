@@ -51,6 +51,11 @@ impl Glimpse {
         self.0 & CLOSED != 0 && self.0 & IN_FLIGHT == 0
     }
 
+    /// How many sends are in flight.
+    pub fn in_flight_len(self) -> usize {
+        (self.0 & IN_FLIGHT) as usize / IN_FLIGHT_ONE as usize
+    }
+
     /// Somebody nudged the writer since it last looked.
     pub fn is_nudged(self) -> bool {
         self.0 & NUDGED != 0
@@ -115,16 +120,9 @@ impl Gate {
     /// `deadline`. May return for no reason. Only one thread, always the same, sleeps here.
     pub fn sleep(&self, seen: Glimpse, deadline: Option<Instant>) {
         let me = self.sleeper.get_or_init(thread::current);
-        debug_assert!(
-            me.id() == thread::current().id(),
-            "two threads sleep at one gate"
-        );
+        debug_assert!(me.id() == thread::current().id(), "two threads sleep at one gate");
         // Relaxed on failure: the caller looks again, by an Acquire.
-        if self
-            .word
-            .compare_exchange(seen.0, seen.0 | SLEEPING, AcqRel, Relaxed)
-            .is_err()
-        {
+        if self.word.compare_exchange(seen.0, seen.0 | SLEEPING, AcqRel, Relaxed).is_err() {
             return;
         }
         while self.word.load(Acquire) & SLEEPING != 0 {
@@ -154,10 +152,7 @@ impl Drop for Passage<'_> {
     fn drop(&mut self) {
         // One step for both counts. Release: pairs with `glimpse`; the request is in the queue
         // before.
-        let before = self
-            .0
-            .word
-            .fetch_add(OVER_ONE.wrapping_sub(IN_FLIGHT_ONE), AcqRel);
+        let before = self.0.word.fetch_add(OVER_ONE.wrapping_sub(IN_FLIGHT_ONE), AcqRel);
         self.0.wake_after(before);
     }
 }

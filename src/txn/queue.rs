@@ -41,10 +41,7 @@ pub fn queue<R: Send>(capacity: usize, home: &Home) -> (Requests<R>, Inbox<R>) {
         home: home.clone(),
         line: Line::default(),
     });
-    let inbox = Inbox {
-        shared: shared.clone(),
-        receiver,
-    };
+    let inbox = Inbox { shared: shared.clone(), receiver };
     (Requests(Arc::new(Handle(shared))), inbox)
 }
 
@@ -124,10 +121,7 @@ impl<R: Send> Requests<R> {
         let Some(_passage) = shared.gate.enter() else {
             return Err(Refused::Closed(request));
         };
-        shared
-            .sender
-            .send(request)
-            .map_err(|back| Refused::Closed(back.0))
+        shared.sender.send(request).map_err(|back| Refused::Closed(back.0))
     }
 
     /// Hands `request` over if there is room.
@@ -156,23 +150,16 @@ impl<R: Send> Requests<R> {
         let Some(_passage) = shared.gate.enter() else {
             return Err(Refused::Closed(request));
         };
-        shared
-            .sender
-            .send_timeout(request, timeout)
-            .map_err(|back| match back {
-                SendTimeoutError::Timeout(request) => Refused::Timeout(request),
-                SendTimeoutError::Disconnected(request) => Refused::Closed(request),
-            })
+        shared.sender.send_timeout(request, timeout).map_err(|back| match back {
+            SendTimeoutError::Timeout(request) => Refused::Timeout(request),
+            SendTimeoutError::Disconnected(request) => Refused::Closed(request),
+        })
     }
 
     /// Hands `request` over as soon as there is room, without blocking a thread; it is refused only
     /// because the queue is closed. A future that is dropped unfinished has not handed it over.
     pub fn send_async(&self, request: R) -> SendAsync<R> {
-        SendAsync {
-            requests: self.clone(),
-            request: Some(request),
-            place: None,
-        }
+        SendAsync { requests: self.clone(), request: Some(request), place: None }
     }
 
     /// Closes the queue: nothing comes in any more; what is in flight or queued is still received.
@@ -333,10 +320,7 @@ impl<R: Send> Future for SendAsync<R> {
         // Twice: before standing in line, and once in it, for the room that was made in between.
         for is_in_line in [false, true] {
             if is_in_line {
-                this.requests
-                    .shared()
-                    .line
-                    .join(&mut this.place, cx.waker().clone());
+                this.requests.shared().line.join(&mut this.place, cx.waker().clone());
             }
             let request = this.request.take().expect("a request is handed over once");
             match this.requests.try_send(request) {
@@ -450,11 +434,7 @@ impl<B: Bench> Work<B> {
     /// then the caller is told no more than that nothing happened, when the work is dropped.
     fn settle_after_run(&mut self) -> Option<&mut (dyn Settle + 'static)> {
         debug_assert!(self.job.is_none(), "answered before it was run");
-        if self.job.is_some() {
-            None
-        } else {
-            self.settle.as_deref_mut()
-        }
+        if self.job.is_some() { None } else { self.settle.as_deref_mut() }
     }
 
     /// Drops the closure unrun.
@@ -620,17 +600,8 @@ where
 {
     let (promise, commit) = promise(home, promised);
     let slot: Slot<T, Error> = Arc::new(Mutex::new(None));
-    let job: Job<B> = Box::new(Call {
-        closure,
-        slot: slot.clone(),
-    });
-    (
-        Work {
-            job: Some(job),
-            settle: Some(Box::new(Owned { promise, slot })),
-        },
-        commit,
-    )
+    let job: Job<B> = Box::new(Call { closure, slot: slot.clone() });
+    (Work { job: Some(job), settle: Some(Box::new(Owned { promise, slot })) }, commit)
 }
 
 /// Runs `closure`, which may borrow from the caller, on the writer: `send` hands the work over, and
@@ -659,10 +630,7 @@ where
     }
     let slot: Slot<T, E> = Arc::new(Mutex::new(None));
     let (promise, commit) = promise(home, promised);
-    let job: Box<dyn Errand<B> + '_> = Box::new(Call {
-        closure,
-        slot: slot.clone(),
-    });
+    let job: Box<dyn Errand<B> + '_> = Box::new(Call { closure, slot: slot.clone() });
     // SAFETY: only the bound on the borrows inside the box is erased; its pointer and its table of
     // functions stay. Nothing of the box is touched after this call has ended: the box stands in a
     // `Work`, which runs or drops it, captures included, before it answers (`settle_after_run`,
@@ -672,10 +640,7 @@ where
     // nothing borrowed and lives in an Arc, so the answering itself may outlive the frame; the
     // outcome is in the slot, whose other owner went with the box.
     let job = unsafe { mem::transmute::<Box<dyn Errand<B> + '_>, Job<B>>(job) };
-    let work = Work {
-        job: Some(job),
-        settle: Some(Box::new(Borrowed(promise))),
-    };
+    let work = Work { job: Some(job), settle: Some(Box::new(Borrowed(promise))) };
     let stay = Stay(commit);
     let answer = send(work).and_then(|()| stay.0.wait_anywhere());
     drop(stay);
@@ -695,3 +660,6 @@ impl Drop for Stay {
         self.0.stay();
     }
 }
+
+#[cfg(test)]
+mod tests;
