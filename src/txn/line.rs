@@ -85,7 +85,6 @@ impl Line {
     }
 
     fn count(&self, waiting: &Waiting) {
-        self.waiting_len
-            .store(waiting.wakers.len(), Ordering::Relaxed);
+        self.waiting_len.store(waiting.wakers.len(), Ordering::Relaxed);
     }
 }
