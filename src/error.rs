@@ -133,35 +133,28 @@ impl Error {
     /// An operating-system error of `op` on `file`; out of space becomes [`Error::Full`].
     pub(crate) fn io(op: &'static str, file: &str, source: io::Error) -> Error {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full {
-                what: Resource::Disk,
-            },
-            _ => Error::Io(Arc::new(IoFailure {
-                op,
-                file: file.to_owned(),
-                source,
-            })),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Error::Full { what: Resource::Disk }
+            }
+            _ => Error::Io(Arc::new(IoFailure { op, file: file.to_owned(), source })),
         }
+    }
+
+    /// Whether the operating system found no such file or directory.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Error::Io(io) if io.source.kind() == io::ErrorKind::NotFound)
     }
 
     /// Damage in `file`, outside of any page.
     pub(crate) fn corrupt(file: &str, reason: impl Into<String>) -> Error {
         let (file, reason) = (file.to_owned(), reason.into());
-        Error::Corrupt(Arc::new(Corruption {
-            file,
-            page: None,
-            reason,
-        }))
+        Error::Corrupt(Arc::new(Corruption { file, page: None, reason }))
     }
 
     /// Damage in page `page` of the page file.
     pub(crate) fn corrupt_page(page: u32, reason: impl Into<String>) -> Error {
         let (file, reason) = (crate::options::PAGE_FILE.to_owned(), reason.into());
-        Error::Corrupt(Arc::new(Corruption {
-            file,
-            page: Some(page),
-            reason,
-        }))
+        Error::Corrupt(Arc::new(Corruption { file, page: Some(page), reason }))
     }
 
     /// A value of an option that cannot be.
@@ -178,26 +171,17 @@ impl fmt::Display for Error {
             Error::Locked { pid: Some(pid) } => write!(f, "store is locked by process {pid}"),
             Error::Locked { pid: None } => write!(f, "store is locked by another opener"),
             Error::Full { what } => write!(f, "{what} is full"),
-            Error::TooLarge {
-                what: Limit::Tables,
-                len,
-                max,
-            } => {
+            Error::TooLarge { what: Limit::Tables, len, max } => {
                 write!(f, "{len} tables exceed the limit of {max} tables")
             }
             Error::TooLarge { what, len, max } => {
                 write!(f, "{what} of {len} bytes exceeds the limit of {max} bytes")
             }
-            Error::TypeMismatch(m) => write!(
-                f,
-                "table \"{}\" holds {}, but was opened as {}",
-                m.table, m.stored, m.asked
-            ),
+            Error::TypeMismatch(m) => {
+                write!(f, "table \"{}\" holds {}, but was opened as {}", m.table, m.stored, m.asked)
+            }
             Error::SnapshotEvicted { version } => {
-                write!(
-                    f,
-                    "snapshot of version {version} was kept too long and evicted"
-                )
+                write!(f, "snapshot of version {version} was kept too long and evicted")
             }
             Error::Panicked { message } => write!(f, "transaction panicked: {message}"),
             Error::Conflict => write!(f, "transaction read something that has changed since"),
@@ -221,11 +205,7 @@ impl std::error::Error for Error {
 impl fmt::Display for Corruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.page {
-            Some(page) => write!(
-                f,
-                "page {page} of {} is damaged: {}",
-                self.file, self.reason
-            ),
+            Some(page) => write!(f, "page {page} of {} is damaged: {}", self.file, self.reason),
             None => write!(f, "{} is damaged: {}", self.file, self.reason),
         }
     }

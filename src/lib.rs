@@ -11,6 +11,8 @@ mod pager;
 mod publish;
 mod reclaim;
 #[cfg(not(loom))]
+mod stats;
+#[cfg(not(loom))]
 mod storage;
 #[cfg(not(loom))]
 mod store;
@@ -48,6 +50,26 @@ mod options {
 }
 
 pub use error::{Corruption, Error, IoFailure, Limit, Resource, Result, TypeMismatch};
+#[cfg(not(loom))]
+pub use {
+    options::{Clock, Durability, Options},
+    stats::Stats,
+    store::{Closed, Reader, Store, TrySubmitError},
+    table::{
+        Table,
+        key::{Key, Prefix},
+        read::{Range, TableRef},
+        value::Value,
+        write::{ExtractIf, TableMut},
+    },
+    txn::{
+        answer::{Answer, Commit},
+        batch::Batch,
+        metrics::Latency,
+        snapshot::{Snapshot, View},
+        write::WriteTx,
+    },
+};
 
 /// The rooms below the public face, for this repository's own models and fuzz targets. Not covered by
 /// semver.

@@ -1,1 +1,445 @@
-//! (room to be built)
+//! Leaves: entries in key order, found by the hash of their key or by order.
+//! Owns: [`Leaf`], [`LeafMut`] and the layout: header, one-byte tags, 16-bit cell offsets, 32-bit
+//! heads (see [`heads`](super::heads)), free space, cells. Cells hold whole keys and values, so
+//! that a scan lends them; the common prefix is skipped when comparing, and read from the first
+//! key.
+//! Keeps I9: a damaged page gives an error or a wrong entry, never a panic.
+//! Absent on purpose: what to do when a page is full; that is the tree's.
+
+use std::{cmp::Ordering, ops::Range};
+
+pub use super::cell::{CellKey, CellValue, NewKey, NewValue, Resolve};
+use super::{
+    CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN,
+    arrays::Arrays,
+    cell::{Cell, PartKey},
+    check_header, check_index, damaged, drop_cell, field, free_bytes,
+    heads::{HEAD_BYTES, Heads, common_len, head},
+    read_u16, set_field,
+    split::balanced_cut,
+    tags::{Matches, tag},
+};
+use crate::error::Result;
+
+const TAGS: usize = 0;
+const OFFSETS: usize = 1;
+const HEADS: usize = 2;
+/// Tags, offsets, heads.
+pub const ARRAYS: Arrays<3> = Arrays {
+    widths: [1, 2, HEAD_BYTES],
+    heads: HEADS,
+};
+
+/// A leaf to read.
+#[derive(Clone, Copy)]
+pub struct Leaf<'p> {
+    page: &'p [u8],
+    count: usize,
+}
+
+impl<'p> Leaf<'p> {
+    /// The leaf in `page`; only the header is looked at.
+    ///
+    /// # Errors [`Error::Corrupt`](crate::Error::Corrupt), here and below, if the page is not what
+    /// a leaf can be.
+    #[inline]
+    pub fn new(page: &'p [u8]) -> Result<Leaf<'p>> {
+        let count = field(page, COUNT);
+        check_header(page, Kind::Leaf, ARRAYS.end(count))?;
+        Ok(Leaf { page, count })
+    }
+
+    /// The number of entries.
+    #[inline]
+    pub fn len(self) -> usize {
+        self.count
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(self) -> bool {
+        self.count == 0
+    }
+
+    /// The index of `key`, for a point get; touches only the cells of keys of the same tag.
+    #[inline]
+    pub fn find(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Option<usize>> {
+        Ok(self.find_value(key, resolve)?.map(|(i, _)| i))
+    }
+
+    /// The value of `key`, like [`find`](Self::find) and [`value`](Self::value) at the cost of one.
+    #[inline]
+    pub fn get(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Option<CellValue<'p>>> {
+        Ok(self.find_value(key, resolve)?.map(|(_, value)| value))
+    }
+
+    /// The index and the value of `key`.
+    #[inline]
+    fn find_value(
+        self,
+        key: &[u8],
+        resolve: &impl Resolve<'p>,
+    ) -> Result<Option<(usize, CellValue<'p>)>> {
+        let start = ARRAYS.start(TAGS, self.count);
+        for i in Matches::new(self.page, start, self.count, tag(key)) {
+            match Cell::read_short(self.page, self.offset(i)?) {
+                Some((other, value)) if other == key => {
+                    return Ok(Some((i, CellValue::Inline(value))));
+                }
+                Some(_) => {}
+                None => {
+                    let cell = self.cell(i)?;
+                    if cell.key.equals(key, resolve)? {
+                        return Ok(Some((i, cell.value)));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The index of `key`, or where it would be inserted; like `slice::binary_search`.
+    #[inline]
+    pub fn search(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Result<usize, usize>> {
+        if self.count == 0 {
+            return Ok(Err(0));
+        }
+        let prefix = self.prefix()?;
+        let Some(rest) = key.strip_prefix(prefix) else {
+            return Ok(Err(if key < prefix { 0 } else { self.count }));
+        };
+        let heads = Heads::new(self.page, ARRAYS.start(HEADS, self.count), self.count);
+        let head = head(rest);
+        let mut from = heads.lower_bound(head);
+        if heads.get(from) != head {
+            return Ok(Err(from));
+        }
+        let mut to = heads.end_of_equal(from, head);
+        while from < to {
+            let middle = from.midpoint(to);
+            match self.compare(middle, key, resolve)? {
+                Ordering::Less => from = middle + 1,
+                Ordering::Equal => return Ok(Ok(middle)),
+                Ordering::Greater => to = middle,
+            }
+        }
+        Ok(Err(from))
+    }
+
+    /// The key of entry `i`; an error, here and below, if there is no such entry.
+    #[inline]
+    pub fn key(self, i: usize) -> Result<CellKey<'p>> {
+        Ok(self.entry(i)?.0)
+    }
+
+    /// The value of entry `i`.
+    #[inline]
+    pub fn value(self, i: usize) -> Result<CellValue<'p>> {
+        Ok(self.entry(i)?.1)
+    }
+
+    /// Entry `i`.
+    #[inline]
+    pub fn entry(self, i: usize) -> Result<(CellKey<'p>, CellValue<'p>)> {
+        match Cell::read_short(self.page, self.offset(i)?) {
+            Some((key, value)) => Ok((CellKey::Inline(key), CellValue::Inline(value))),
+            None => self.cell(i).map(|cell| (cell.key.cell_key(), cell.value)),
+        }
+    }
+
+    /// What entry `i` takes of the page, its elements of the arrays included, in bytes.
+    pub fn entry_bytes(self, i: usize) -> Result<usize> {
+        Ok(self.cell(i)?.len + ARRAYS.entry_bytes())
+    }
+
+    /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together,
+    /// at most [`HEADER_BYTES`] more than a page.
+    pub fn used_bytes(self) -> usize {
+        self.page.len() - self.free_bytes()
+    }
+
+    /// The bytes not in use, dead cells included.
+    pub fn free_bytes(self) -> usize {
+        free_bytes(self.page, ARRAYS.end(self.count))
+    }
+
+    /// Where to split so that the entries, with (`key`, `value`) inserted at `at`, fit two pages of
+    /// about the same fill: the number of entries, the new one counted, that go left (1..=len).
+    /// There always is one if each entry keeps to the limits of [`cell`](super::cell).
+    pub fn split_point(self, at: usize, key: NewKey<'_>, value: NewValue<'_>) -> Result<usize> {
+        let cells = (0..self.count).map(|i| Ok(self.cell(i)?.len));
+        let mut cells = cells.collect::<Result<Vec<usize>>>()?;
+        check_index(self.page, at, cells.len() + 1)?;
+        cells.insert(at, Cell::new_len(PartKey::new(key), value));
+        let entries: Vec<usize> = cells.iter().map(|len| len + ARRAYS.entry_bytes()).collect();
+        let total: usize = cells.iter().sum();
+        let cut = balanced_cut(&entries, |cut| {
+            let left: usize = cells[..cut].iter().sum();
+            ARRAYS.end(cut) + left <= self.page.len()
+                && ARRAYS.end(cells.len() - cut) + total - left <= self.page.len()
+        });
+        cut.ok_or_else(|| damaged(self.page, "an entry exceeds half a page"))
+    }
+
+    /// Where the cell of entry `i` is.
+    #[inline]
+    fn offset(self, i: usize) -> Result<usize> {
+        check_index(self.page, i, self.count)?;
+        let at = ARRAYS.start(OFFSETS, self.count) + 2 * i;
+        // A cell that is changed in place must not be header or arrays.
+        match read_u16(self.page, at).map(usize::from) {
+            Some(offset) if offset >= ARRAYS.end(self.count) => Ok(offset),
+            _ => Err(damaged(self.page, "a cell lies among the arrays")),
+        }
+    }
+
+    /// How the key of entry `i` compares with `key`.
+    #[inline]
+    fn compare(self, i: usize, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Ordering> {
+        match Cell::read_short(self.page, self.offset(i)?) {
+            Some((other, _)) => Ok(other.cmp(key)),
+            None => self.cell(i)?.key.compare(key, resolve),
+        }
+    }
+
+    /// The cell of entry `i`.
+    fn cell(self, i: usize) -> Result<Cell<'p>> {
+        match Cell::read(self.page, self.offset(i)?) {
+            Some(cell) => Ok(cell),
+            None => Err(damaged(self.page, "a cell exceeds the page or is none")),
+        }
+    }
+
+    /// What all keys begin with; the page is not empty.
+    #[inline]
+    fn prefix(self) -> Result<&'p [u8]> {
+        let len = field(self.page, PREFIX_LEN);
+        if len == 0 {
+            return Ok(&[]);
+        }
+        let start = match Cell::read_short(self.page, self.offset(0)?) {
+            Some((key, _)) => key,
+            None => self.cell(0)?.key.start,
+        };
+        let prefix = start.get(..len);
+        prefix.ok_or_else(|| damaged(self.page, "its first key is shorter than the prefix"))
+    }
+
+    /// The tag of entry `i`.
+    fn tag(self, i: usize) -> u8 {
+        self.page[ARRAYS.start(TAGS, self.count) + i]
+    }
+}
+
+/// A leaf to change. An error can leave a change half done: only what undoes the whole transaction
+/// may follow.
+pub struct LeafMut<'p> {
+    page: &'p mut [u8],
+}
+
+impl<'p> LeafMut<'p> {
+    /// The leaf in `page`; only the header is looked at.
+    pub fn new(page: &'p mut [u8]) -> Result<LeafMut<'p>> {
+        Leaf::new(page)?;
+        Ok(LeafMut { page })
+    }
+
+    /// The leaf, to read.
+    #[inline]
+    pub fn as_leaf(&self) -> Leaf<'_> {
+        let count = field(self.page, COUNT);
+        Leaf {
+            page: self.page,
+            count,
+        }
+    }
+
+    /// Inserts an entry at `i`. False, and nothing changed: it does not fit.
+    pub fn insert(&mut self, i: usize, key: NewKey<'_>, value: NewValue<'_>) -> Result<bool> {
+        let tag = match key {
+            NewKey::Inline(whole) | NewKey::Run(_, whole) => tag(whole),
+        };
+        let key = PartKey::new(key);
+        let len = Cell::new_len(key, value);
+        self.insert_cell(i, tag, key.start, len, |cell| Cell::write(cell, key, value))
+    }
+
+    /// Replaces the value of entry `i`. False, and nothing changed: it does not fit.
+    pub fn replace_value(&mut self, i: usize, value: NewValue<'_>) -> Result<bool> {
+        let leaf = self.as_leaf();
+        let (at, old) = (leaf.offset(i)?, leaf.cell(i)?);
+        let new_len = Cell::new_len(old.key, value);
+        let (old_len, value_len) = (old.len, old.value.len());
+        if old.can_overwrite(value) {
+            let spare = old_len - new_len;
+            Cell::overwrite(&mut self.page[at..at + old_len], value_len, value);
+            let garbage = (field(self.page, GARBAGE_BYTES) + spare).min(self.page.len());
+            set_field(self.page, GARBAGE_BYTES, garbage);
+            return Ok(true);
+        }
+        if leaf.free_bytes() + old_len < new_len {
+            return Ok(false);
+        }
+        let mut cell = vec![0; new_len];
+        Cell::write(&mut cell, old.key, value);
+        drop_cell(self.page, at, old_len);
+        if self.gap_bytes() < new_len {
+            self.compact(Some(i))?;
+        }
+        if self.gap_bytes() < new_len {
+            return Err(damaged(self.page, "it has less room than it says"));
+        }
+        let at = field(self.page, CELLS_START) - new_len;
+        self.page[at..at + new_len].copy_from_slice(&cell);
+        set_field(self.page, CELLS_START, at);
+        self.set_offset(i, at);
+        Ok(true)
+    }
+
+    /// Removes entry `i`.
+    pub fn remove(&mut self, i: usize) -> Result<()> {
+        self.remove_range(i..i + 1)
+    }
+
+    /// Removes the entries `range`.
+    pub fn remove_range(&mut self, range: Range<usize>) -> Result<()> {
+        let count = self.as_leaf().count;
+        check_index(self.page, range.end, count + 1)?;
+        check_index(self.page, range.start, range.end + 1)?;
+        if range.len() == count {
+            self.clear();
+            return Ok(());
+        }
+        for i in range.clone() {
+            let leaf = self.as_leaf();
+            let (at, len) = (leaf.offset(i)?, leaf.cell(i)?.len);
+            drop_cell(self.page, at, len);
+        }
+        ARRAYS.close(self.page, count, range.start, range.end);
+        set_field(self.page, COUNT, count - range.len());
+        Ok(())
+    }
+
+    /// Removes all entries.
+    pub fn clear(&mut self) {
+        let page_bytes = self.page.len();
+        self.page[HEADER_BYTES..].fill(0);
+        set_field(self.page, COUNT, 0);
+        set_field(self.page, PREFIX_LEN, 0);
+        set_field(self.page, CELLS_START, page_bytes);
+        set_field(self.page, GARBAGE_BYTES, 0);
+    }
+
+    /// Inserts an entry behind the last.
+    pub fn push(&mut self, key: NewKey<'_>, value: NewValue<'_>) -> Result<bool> {
+        self.insert(self.as_leaf().count, key, value)
+    }
+
+    /// Inserts entry `i` of `source` behind the last, at the cost of a copy of its bytes.
+    pub fn push_from(&mut self, source: Leaf<'_>, i: usize) -> Result<bool> {
+        let (at, cell) = (source.offset(i)?, source.cell(i)?);
+        let bytes = &source.page[at..at + cell.len];
+        let count = self.as_leaf().count;
+        let copy = |to: &mut [u8]| to.copy_from_slice(bytes);
+        self.insert_cell(count, source.tag(i), cell.key.start, cell.len, copy)
+    }
+
+    /// Inserts a cell of `len` bytes, which `write` fills, at `i`; its key begins with `start`.
+    fn insert_cell(
+        &mut self,
+        i: usize,
+        tag: u8,
+        start: &[u8],
+        len: usize,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Result<bool> {
+        let count = self.as_leaf().count;
+        check_index(self.page, i, count + 1)?;
+        if !self.make_room(len)? {
+            return Ok(false);
+        }
+        let prefix_len = self.shorten_prefix(start)?;
+        let at = field(self.page, CELLS_START) - len;
+        write(&mut self.page[at..at + len]);
+        ARRAYS.open(self.page, count, i);
+        set_field(self.page, COUNT, count + 1);
+        set_field(self.page, CELLS_START, at);
+        self.page[ARRAYS.start(TAGS, count + 1) + i] = tag;
+        self.set_offset(i, at);
+        self.set_head(i, head(&start[prefix_len..]));
+        Ok(true)
+    }
+
+    /// Sees to it that one more entry, with a cell of `len` bytes, fits; false if it cannot.
+    fn make_room(&mut self, len: usize) -> Result<bool> {
+        let needed = ARRAYS.end(self.as_leaf().count + 1) + len;
+        if needed <= field(self.page, CELLS_START) {
+            return Ok(true);
+        }
+        if needed > field(self.page, CELLS_START) + field(self.page, GARBAGE_BYTES) {
+            return Ok(false);
+        }
+        self.compact(None)?;
+        if needed <= field(self.page, CELLS_START) {
+            Ok(true)
+        } else {
+            Err(damaged(self.page, "it has less room than it says"))
+        }
+    }
+
+    /// Moves the cells together, in key order; the cell of `gone` is given up already.
+    fn compact(&mut self, gone: Option<usize>) -> Result<()> {
+        let copy = self.page.to_vec();
+        let old = Leaf {
+            page: &copy,
+            count: field(&copy, COUNT),
+        };
+        let mut at = self.page.len();
+        for i in (0..old.count).filter(|&i| Some(i) != gone) {
+            let (from, len) = (old.offset(i)?, old.cell(i)?.len);
+            let fits = at
+                .checked_sub(len)
+                .filter(|&at| at >= ARRAYS.end(old.count));
+            at = fits.ok_or_else(|| damaged(&copy, "its cells overlap"))?;
+            self.page[at..at + len].copy_from_slice(&copy[from..from + len]);
+            self.set_offset(i, at);
+        }
+        set_field(self.page, CELLS_START, at);
+        set_field(self.page, GARBAGE_BYTES, 0);
+        Ok(())
+    }
+
+    /// Cuts the common prefix to what a key that begins with `start` shares; gives its length.
+    fn shorten_prefix(&mut self, start: &[u8]) -> Result<usize> {
+        let leaf = self.as_leaf();
+        let (count, old_len) = (leaf.count, field(self.page, PREFIX_LEN));
+        let len = if count == 0 {
+            start.len().min(super::cell::PREFIX_MAX)
+        } else {
+            common_len(leaf.prefix()?, start)
+        };
+        if count == 0 || len < old_len {
+            set_field(self.page, PREFIX_LEN, len);
+            for i in 0..count {
+                let head = self.as_leaf().cell(i)?.key.start.get(len..).map(head);
+                let head = head.ok_or_else(|| damaged(self.page, "a key lacks the prefix"))?;
+                self.set_head(i, head);
+            }
+        }
+        Ok(len)
+    }
+
+    /// The bytes between arrays and cells.
+    fn gap_bytes(&self) -> usize {
+        field(self.page, CELLS_START).saturating_sub(ARRAYS.end(self.as_leaf().count))
+    }
+
+    fn set_offset(&mut self, i: usize, at: usize) {
+        let start = ARRAYS.start(OFFSETS, self.as_leaf().count) + 2 * i;
+        self.page[start..start + 2].copy_from_slice(&(at as u16).to_le_bytes());
+    }
+
+    fn set_head(&mut self, i: usize, head: u32) {
+        let start = ARRAYS.start(HEADS, self.as_leaf().count) + HEAD_BYTES * i;
+        self.page[start..start + HEAD_BYTES].copy_from_slice(&head.to_le_bytes());
+    }
+}

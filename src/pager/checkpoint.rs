@@ -8,7 +8,11 @@
 use super::{Pager, write::DirtyPage};
 use crate::{
     error::{Error, Result},
-    page::{self, PageId, meta::Meta, overflow},
+    page::{
+        self, Kind, PageId,
+        meta::{META_BYTES, Meta},
+        overflow,
+    },
     publish::Version,
     sync::Arc,
 };
@@ -75,7 +79,7 @@ pub fn write_cut(pager: &Arc<Pager>, cut: &Cut) -> Result<(), Failure> {
 /// Writes one meta page and syncs it.
 pub fn write_meta(pager: &Pager, meta: &Meta, slot: PageId) -> Result<()> {
     let mut bytes = vec![0; pager.page_bytes];
-    meta.encode(&mut bytes);
+    bytes[..META_BYTES].copy_from_slice(&meta.encode());
     pager.file.write_at(&bytes, slot.offset(pager.page_bytes))?;
     pager.file.sync()
 }
@@ -106,13 +110,18 @@ fn append_sealed(pager: &Pager, dirty: &DirtyPage, buffer: &mut Vec<u8>) {
     let start = buffer.len();
     let len = dirty.pages as usize * pager.page_bytes;
     buffer.extend_from_slice(&pager.frames.bytes(dirty.frame)[..len]);
-    page::seal(&mut buffer[start..], pager.seed);
+    let copy = &mut buffer[start..];
+    if page::kind(copy) == Some(Kind::Overflow) {
+        overflow::seal_run(copy, pager.seed);
+    } else {
+        page::seal(copy, pager.seed);
+    }
 }
 
 fn write_extra(pager: &Pager, extra: &Extra) -> Result<()> {
     let len = (page::HEADER_BYTES + extra.content.len()).next_multiple_of(pager.page_bytes);
     let mut bytes = vec![0; len];
-    overflow::write(&mut bytes, extra.first, extra.birth.0, NO_TABLE, &extra.content);
-    page::seal(&mut bytes, pager.seed);
+    overflow::write(&mut bytes, extra.first, extra.birth, NO_TABLE, &extra.content);
+    overflow::seal_run(&mut bytes, pager.seed);
     pager.file.write_at(&bytes, extra.first.offset(pager.page_bytes))
 }

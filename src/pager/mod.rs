@@ -10,12 +10,14 @@ pub mod slots;
 pub mod write;
 
 use crate::{
-    error::{Error, Resource, Result},
+    error::{Error, Result},
     page::{self, Child, HEADER_BYTES, Kind, PageId, Run, overflow},
+    publish::Version,
     storage::{StorageFile, map::Map},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        lock,
     },
 };
 use frames::{FrameId, Frames};
@@ -97,7 +99,7 @@ impl Pager {
         Pager {
             file,
             map,
-            slots: Slots::new(),
+            slots: Slots::default(),
             frames,
             page_bytes,
             seed,
@@ -138,105 +140,124 @@ impl Pager {
         self.map.as_ref().is_some_and(|map| map.bytes(offset, len).is_some())
     }
 
-    /// The bytes of a page or run of `len` bytes, wherever they are; verified on first touch.
+    /// The bytes of `len` bytes from a page on, wherever they are; verified on first touch by `verify`.
     #[inline]
-    fn bytes(&self, page: PageId, len: usize) -> Result<&[u8]> {
+    fn bytes(
+        &self,
+        page: PageId,
+        len: usize,
+        verify: impl Fn(&[u8]) -> Result<()>,
+    ) -> Result<&[u8]> {
         match self.slots.load(page.0) {
-            Slot::Clean => {
-                let bytes =
-                    self.map.as_ref().and_then(|map| map.bytes(page.offset(self.page_bytes), len));
-                bytes.ok_or_else(|| Error::corrupt_page(page.0, "lies beyond the end of the file"))
-            }
-            Slot::Frame(frame) => {
-                let bytes = self.frames.bytes(frame);
-                bytes.get(..len).ok_or_else(|| wrong_length(page, len, bytes.len()))
-            }
-            Slot::Cold => self.touch(page, len),
+            Slot::Clean => self.mapped(page, len).ok_or_else(|| beyond(page)),
+            Slot::Frame(frame) => self.framed(page, frame, len),
+            Slot::Cold => self.touch(page, len, verify),
         }
     }
 
+    #[inline]
+    fn mapped(&self, page: PageId, len: usize) -> Option<&[u8]> {
+        self.map.as_ref()?.bytes(page.offset(self.page_bytes), len)
+    }
+
+    #[inline]
+    fn framed(&self, page: PageId, frame: FrameId, len: usize) -> Result<&[u8]> {
+        let bytes = self.frames.bytes(frame);
+        bytes.get(..len).ok_or_else(|| wrong_length(page, len, bytes.len()))
+    }
+
     #[cold]
-    fn touch(&self, page: PageId, len: usize) -> Result<&[u8]> {
-        let offset = page.offset(self.page_bytes);
-        if let Some(bytes) = self.map.as_ref().and_then(|map| map.bytes(offset, len)) {
-            page::verify(bytes, page, self.seed)?;
+    fn touch(
+        &self,
+        page: PageId,
+        len: usize,
+        verify: impl Fn(&[u8]) -> Result<()>,
+    ) -> Result<&[u8]> {
+        if let Some(bytes) = self.mapped(page, len) {
+            verify(bytes)?;
             // Losing the race is as good: another reader verified the same bytes.
             let _ = self.slots.fill(page.0, Slot::Clean);
             return Ok(bytes);
         }
-        let pages = len.div_ceil(self.page_bytes);
-        let room = (pages * self.page_bytes) as u64;
+        let offset = page.offset(self.page_bytes);
         if offset + len as u64 > self.file.len()? {
-            return Err(Error::corrupt_page(page.0, "lies beyond the end of the file"));
+            return Err(beyond(page));
         }
-        let cached = self.cached_bytes.load(Ordering::Relaxed) + room;
+        let pages = len.div_ceil(self.page_bytes);
+        let cached = self.cached_bytes() + (pages * self.page_bytes) as u64;
         if cached > self.cache_bytes / 4 * 3 {
             self.pressed.store(true, Ordering::Relaxed);
         }
-        if cached > self.cache_bytes {
-            return Err(Error::Full { what: Resource::CacheBytes });
-        }
-        let frame = self.frames.fill(pages as u32, |bytes| {
+        let filled = self.frames.fill(pages as u32, |bytes| {
             self.file.read_at(&mut bytes[..len], offset)?;
-            page::verify(&bytes[..len], page, self.seed)
+            verify(&bytes[..len])
         })?;
-        match self.slots.fill(page.0, Slot::Frame(frame)) {
+        let frame = match self.slots.fill(page.0, Slot::Frame(filled.id())) {
             Ok(()) => {
+                let frame = filled.keep();
                 self.adopt(page, pages as u32, frame);
-                Ok(&self.frames.bytes(frame)[..len])
+                frame
             }
-            Err(winner) => {
-                self.frames.unfill(frame);
-                let Slot::Frame(frame) = winner else {
-                    return Err(Error::corrupt_page(page.0, "changed while it was read"));
-                };
-                let bytes = self.frames.bytes(frame);
-                bytes.get(..len).ok_or_else(|| wrong_length(page, len, bytes.len()))
-            }
-        }
+            Err(Slot::Frame(winner)) => winner,
+            Err(_) => return Err(Error::corrupt_page(page.0, "changed while it was read")),
+        };
+        self.framed(page, frame, len)
+    }
+
+    fn page_bytes_of(&self, page: PageId) -> Result<&[u8]> {
+        self.bytes(page, self.page_bytes, |bytes| page::verify(bytes, page, self.seed))
+    }
+
+    fn run_bytes_of(&self, run: Run) -> Result<&[u8]> {
+        let len = HEADER_BYTES + run.len as usize;
+        self.bytes(run.first.page, len, |bytes| overflow::verify_run(bytes, run, self.seed))
     }
 
     /// Notes that the frame of a clean page may be evicted.
     fn adopt(&self, page: PageId, pages: u32, frame: FrameId) {
         let bytes = u64::from(pages) * self.page_bytes as u64;
         self.cached_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.cached.lock().push_back(CachedPage { page, pages, frame });
+        lock(&self.cached).push_back(CachedPage { page, pages, frame });
     }
 
     fn next_cached(&self) -> Option<CachedPage> {
-        let cached = self.cached.lock().pop_front()?;
+        let cached = lock(&self.cached).pop_front()?;
         let bytes = u64::from(cached.pages) * self.page_bytes as u64;
         self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(cached)
     }
 
-    /// A page whose table and level the caller does not know; its birth is still checked.
-    fn any_page(&self, child: Child) -> Result<&[u8]> {
-        let bytes = self.bytes(child.page, self.page_bytes)?;
-        if page::birth(bytes) as u32 != child.birth {
-            return Err(not_meant(child, bytes));
-        }
-        Ok(bytes)
+    /// The birth of a page of a tree, whose table and level the caller need not know.
+    fn page_birth(&self, child: Child) -> Result<Version> {
+        born(child, self.page_bytes_of(child.page)?)
     }
+
+    /// The birth of a run.
+    fn run_birth(&self, run: Run) -> Result<Version> {
+        born(run.first, self.run_bytes_of(run)?)
+    }
+}
+
+fn born(child: Child, bytes: &[u8]) -> Result<Version> {
+    let birth = page::birth(bytes);
+    if birth.0 as u32 == child.birth {
+        return Ok(birth);
+    }
+    let (found, meant) = (birth.0 as u32, child.birth);
+    let reason = format!("made by version {found}, its parent means {meant} (low 32 bits)");
+    Err(Error::corrupt_page(child.page.0, reason))
 }
 
 impl Pages for Pager {
     #[inline]
     fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
-        let bytes = self.bytes(child.page, self.page_bytes)?;
-        let meant = page::birth(bytes) as u32 == child.birth
-            && page::table(bytes) == table
-            && page::level(bytes) == level
-            && page::is_tree(bytes);
-        if meant { Ok(bytes) } else { Err(not_meant(child, bytes)) }
+        let bytes = self.page_bytes_of(child.page)?;
+        page::expect(bytes, child, table, level)?;
+        Ok(bytes)
     }
 
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
-        let bytes = self.bytes(run.first.page, HEADER_BYTES + run.len as usize)?;
-        if page::birth(bytes) as u32 != run.first.birth || page::table(bytes) != table {
-            return Err(not_meant(run.first, bytes));
-        }
-        overflow::content(bytes, run)
+        overflow::content(self.run_bytes_of(run)?, run, table)
     }
 
     fn prefetch(&self, _page: PageId) {}
@@ -247,14 +268,8 @@ impl Pages for Pager {
 }
 
 #[cold]
-fn not_meant(child: Child, bytes: &[u8]) -> Error {
-    let (birth, table, level) = (page::birth(bytes), page::table(bytes), page::level(bytes));
-    let reason = format!(
-        "made by version {birth} for table {table} at level {level}, but its parent means the one \
-         made by version {} (low 32 bits)",
-        child.birth
-    );
-    Error::corrupt_page(child.page.0, reason)
+fn beyond(page: PageId) -> Error {
+    Error::corrupt_page(page.0, "lies beyond the end of the file")
 }
 
 #[cold]

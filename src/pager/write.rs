@@ -18,7 +18,10 @@ use crate::{
     reclaim::{Mark as RetireMark, Reclaimer},
     sync::Arc,
 };
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    ops::{Index, IndexMut},
+};
 
 /// What the writer knows of the page in a frame.
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +74,55 @@ pub struct Savepoint {
     frames: RetireMark,
 }
 
+/// The tenant of every frame, singles and runs apart, as their numbers are.
+#[derive(Default)]
+struct Tenants {
+    singles: Vec<Tenant>,
+    runs: Vec<Tenant>,
+}
+
+impl Tenants {
+    fn get(&self, frame: FrameId) -> Option<&Tenant> {
+        let (is_run, number) = frame.place();
+        if is_run { self.runs.get(number) } else { self.singles.get(number) }
+    }
+
+    fn set(&mut self, frame: FrameId, tenant: Tenant) {
+        let (is_run, number) = frame.place();
+        let tenants = if is_run { &mut self.runs } else { &mut self.singles };
+        if number >= tenants.len() {
+            tenants.resize(number + 1, VACANT);
+        }
+        tenants[number] = tenant;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (FrameId, &Tenant)> {
+        let singles = self.singles.iter().enumerate().map(|(n, t)| (FrameId::at(false, n), t));
+        singles.chain(self.runs.iter().enumerate().map(|(n, t)| (FrameId::at(true, n), t)))
+    }
+}
+
+impl Index<FrameId> for Tenants {
+    type Output = Tenant;
+
+    fn index(&self, frame: FrameId) -> &Tenant {
+        self.get(frame).expect("the writer has used this frame")
+    }
+}
+
+impl IndexMut<FrameId> for Tenants {
+    fn index_mut(&mut self, frame: FrameId) -> &mut Tenant {
+        let (is_run, number) = frame.place();
+        if is_run { &mut self.runs[number] } else { &mut self.singles[number] }
+    }
+}
+
 /// The writer's side of the pager.
 pub struct WritePager {
     pager: Arc<Pager>,
     arena: FrameWriter,
     space: FreeSpace,
-    tenants: Vec<Tenant>,
+    tenants: Tenants,
     dirty_pages: u64,
     waiting_pages: Reclaimer<Extent>,
     waiting_frames: Reclaimer<FrameId>,
@@ -107,10 +153,10 @@ impl WritePager {
         Ok(WritePager {
             pager,
             arena,
-            tenants: Vec::new(),
+            tenants: Tenants::default(),
             dirty_pages: 0,
-            waiting_pages: Reclaimer::new(),
-            waiting_frames: Reclaimer::new(),
+            waiting_pages: Reclaimer::default(),
+            waiting_frames: Reclaimer::default(),
             made: Vec::new(),
             undirtied: Vec::new(),
             version: Version(0),
@@ -136,13 +182,18 @@ impl WritePager {
 
     /// Bytes of all frames in use, the retired ones that readers keep included.
     pub fn frame_bytes(&self) -> u64 {
-        self.arena.in_use_bytes()
+        self.pager.frames.written_bytes() as u64 + self.pager.frames.filled_bytes() as u64
     }
 
     /// Free pages, those that wait for a reader or a checkpoint, and the file's length in pages.
     pub fn space_pages(&self) -> (u32, u64, u32) {
         let waiting = self.waiting_pages.iter().map(|extent| u64::from(extent.pages)).sum();
         (self.space.pages(), waiting, self.space.end())
+    }
+
+    /// How many snapshots were alive when last reclaimed, the published one included.
+    pub fn snapshots(&self) -> usize {
+        self.waiting_frames.pins().count()
     }
 
     /// Registers a live snapshot, which sees pages and frames.
@@ -180,6 +231,7 @@ impl WritePager {
 
     /// Starts a request under the version that it will take if it succeeds.
     pub fn begin_request(&mut self, version: Version) -> Savepoint {
+        self.arena.share();
         self.version = version;
         self.spill_pages = u64::MAX;
         self.savepoint()
@@ -201,7 +253,7 @@ impl WritePager {
         self.waiting_frames.undo(point.frames);
         for index in point.undirtied..self.undirtied.len() {
             let frame = self.undirtied[index];
-            let tenant = &mut self.tenants[frame.index()];
+            let tenant = &mut self.tenants[frame];
             tenant.state = Tenancy::Dirty;
             self.dirty_pages += u64::from(tenant.pages);
         }
@@ -210,7 +262,7 @@ impl WritePager {
             let page = self.made[index];
             // Neither: given up by the request itself already, or listed a second time.
             if let Some(frame) = self.dirty_frame(page) {
-                let pages = self.tenants[frame.index()].pages;
+                let pages = self.tenants[frame].pages;
                 self.discard(frame);
                 self.space.give(page, pages);
             } else if let Some(pages) = self.spilled.remove(&page) {
@@ -222,13 +274,7 @@ impl WritePager {
 
     /// Ends a group that is logged: its pages turn shared and its retirements wait for readers.
     pub fn commit_group(&mut self) {
-        for index in 0..self.made.len() {
-            if let Some(frame) = self.dirty_frame(self.made[index])
-                && self.arena.is_fresh(frame)
-            {
-                self.arena.share(frame);
-            }
-        }
+        self.arena.share();
         self.made.clear();
         self.undirtied.clear();
         self.spilled.clear();
@@ -255,14 +301,9 @@ impl WritePager {
 
     /// The live dirty pages, ascending by page.
     pub fn dirty(&self) -> Vec<DirtyPage> {
-        let dirty = self.tenants.iter().enumerate().filter(|(_, t)| t.state == Tenancy::Dirty);
+        let dirty = self.tenants.iter().filter(|(_, t)| t.state == Tenancy::Dirty);
         let mut pages: Vec<DirtyPage> = dirty
-            .map(|(index, t)| DirtyPage {
-                page: t.page,
-                pages: t.pages,
-                frame: FrameId::from_index(index),
-                birth: t.birth,
-            })
+            .map(|(frame, t)| DirtyPage { page: t.page, pages: t.pages, frame, birth: t.birth })
             .collect();
         pages.sort_unstable_by_key(|dirty| dirty.page);
         pages
@@ -273,7 +314,7 @@ impl WritePager {
     /// that is undone later does not take this back.
     pub fn mark_clean(&mut self, written: &[DirtyPage], generation: Generation) {
         for dirty in written {
-            let tenant = self.tenants[dirty.frame.index()];
+            let tenant = self.tenants[dirty.frame];
             let same = tenant.page == dirty.page && tenant.birth == dirty.birth;
             if tenant.state != Tenancy::Dirty || !same {
                 continue;
@@ -282,24 +323,36 @@ impl WritePager {
             if self.pager.is_mapped(dirty.page, dirty.pages) {
                 // Release (in `set`): whoever sees the page clean sees the file's bytes, synced.
                 self.pager.slots.set(dirty.page.0, Slot::Clean);
-                self.tenants[dirty.frame.index()].state = Tenancy::Retired;
+                self.tenants[dirty.frame].state = Tenancy::Retired;
                 self.waiting_frames.retire_now(dirty.frame, tenant.birth, generation);
             } else {
-                self.tenants[dirty.frame.index()] = VACANT;
+                self.tenants[dirty.frame] = VACANT;
                 self.pager.adopt(dirty.page, dirty.pages, dirty.frame);
             }
         }
     }
 
-    /// Free space for the page file to remember: what is free now, and what only readers and the
-    /// checkpoint before this one still hold back, for neither outlives the process.
-    pub fn free_space_to_keep(&mut self) -> FreeSpace {
+    /// Appends the list of free space for the page file to remember: what is free now, what only
+    /// readers and the checkpoint before this one hold back, for neither outlives the process, and
+    /// `more`.
+    pub fn encode_free_space(&self, more: &[Extent], out: &mut Vec<u8>) {
         let mut space = self.space.clone();
-        for extent in self.waiting_pages.iter() {
+        for extent in self.waiting_pages.iter().chain(more) {
             space.give(extent.first, extent.pages);
         }
         space.fold_recent();
-        space
+        space.encode(out);
+    }
+
+    /// The greatest length of that list with `more` further extents.
+    pub fn free_space_bytes_max(&self, more: usize) -> usize {
+        let waiting = self.waiting_pages.iter().count();
+        self.space.encoded_bytes_max(waiting + more)
+    }
+
+    /// The page file's length, in pages that were ever given out.
+    pub fn end(&self) -> u32 {
+        self.space.end()
     }
 
     /// Page numbers for something that is written beside the tree: the lists of a checkpoint.
@@ -317,9 +370,10 @@ impl WritePager {
         self.space.give(extent.first, extent.pages);
     }
 
-    /// Lets go of clean frames until at most `bytes` remain in use, for storages without a map.
+    /// Lets go of clean frames until at most `bytes` of them remain, for storages without a map. They
+    /// come back when the readers pinned before `generation` are gone.
     pub fn evict(&mut self, bytes: u64, generation: Generation) {
-        let mut excess = self.arena.in_use_bytes().saturating_sub(bytes);
+        let mut excess = self.pager.cached_bytes().saturating_sub(bytes);
         while excess > 0
             && let Some(cached) = self.pager.next_cached()
         {
@@ -337,7 +391,8 @@ impl WritePager {
     }
 
     fn take_at_end(&mut self, pages: u32) -> Result<PageId> {
-        let end = self.space.end().checked_add(pages).ok_or(Error::Full { what: Resource::Pages })?;
+        let end =
+            self.space.end().checked_add(pages).ok_or(Error::Full { what: Resource::Pages })?;
         if end > self.file_pages {
             // An eighth at a time, so that a growing file is grown a bounded number of times; where
             // the device cannot give that, just what is needed.
@@ -370,11 +425,8 @@ impl WritePager {
 
     /// Puts a page of the request in progress into a frame.
     fn settle(&mut self, page: PageId, pages: u32, frame: FrameId) {
-        if frame.index() >= self.tenants.len() {
-            self.tenants.resize(frame.index() + 1, VACANT);
-        }
-        self.tenants[frame.index()] =
-            Tenant { page, pages, birth: self.version, state: Tenancy::Dirty };
+        let birth = self.version;
+        self.tenants.set(frame, Tenant { page, pages, birth, state: Tenancy::Dirty });
         self.dirty_pages += u64::from(pages);
         self.pager.slots.set(page.0, Slot::Frame(frame));
     }
@@ -384,8 +436,10 @@ impl WritePager {
     fn spill(&mut self) -> Result<()> {
         let mut out: Vec<DirtyPage> = Vec::new();
         for index in 0..self.made.len() {
-            let Some(frame) = self.dirty_frame(self.made[index]) else { continue };
-            let tenant = self.tenants[frame.index()];
+            let Some(frame) = self.dirty_frame(self.made[index]) else {
+                continue;
+            };
+            let tenant = self.tenants[frame];
             // Branches stay: every further insertion comes through them.
             let bytes = self.pager.frames.bytes(frame);
             if tenant.birth == self.version && page::level(bytes) == 0 {
@@ -405,21 +459,21 @@ impl WritePager {
     }
 
     fn dirty_frame(&self, page: PageId) -> Option<FrameId> {
-        let Slot::Frame(frame) = self.pager.slots.load(page.0) else { return None };
-        let tenant = self.tenants.get(frame.index())?;
+        let Slot::Frame(frame) = self.pager.slots.load(page.0) else {
+            return None;
+        };
+        let tenant = self.tenants.get(frame)?;
         (tenant.state == Tenancy::Dirty && tenant.page == page).then_some(frame)
     }
 
     /// Empties a frame that only the request in progress could see.
     fn discard(&mut self, frame: FrameId) {
-        self.dirty_pages -= u64::from(self.tenants[frame.index()].pages);
+        self.dirty_pages -= u64::from(self.tenants[frame].pages);
         self.vacate(frame);
     }
 
     fn vacate(&mut self, frame: FrameId) {
-        if let Some(tenant) = self.tenants.get_mut(frame.index()) {
-            *tenant = VACANT;
-        }
+        self.tenants.set(frame, VACANT);
         self.arena.reuse(frame);
     }
 
@@ -438,7 +492,7 @@ impl WritePager {
         // A clean page's frame, if it has one, is left to `evict`.
         if let Some(frame) = frame {
             self.dirty_pages -= u64::from(pages);
-            self.tenants[frame.index()].state = Tenancy::Retired;
+            self.tenants[frame].state = Tenancy::Retired;
             self.undirtied.push(frame);
             self.waiting_frames.retire(frame, birth, self.generation);
         }
@@ -480,20 +534,20 @@ impl Pages for WritePager {
 impl PagesMut for WritePager {
     fn alloc(&mut self, table: TableId, kind: Kind, level: u8) -> Result<Child> {
         let (child, frame) = self.place(1)?;
-        page::init(self.arena.bytes_mut(frame), child.page, self.version.0, table, kind, level);
+        page::init(self.arena.bytes_mut(frame), child.page, self.version, table, kind, level);
         Ok(child)
     }
 
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child> {
-        if page::birth(self.pager.page(child, table, level)?) == self.version.0 {
+        if page::birth(self.pager.page(child, table, level)?) == self.version {
             return Ok(child);
         }
         let (copy, frame) = self.place(1)?;
         let old = self.pager.page(child, table, level)?;
-        let birth = Version(page::birth(old));
+        let birth = page::birth(old);
         let bytes = self.arena.bytes_mut(frame);
         bytes.copy_from_slice(old);
-        page::rename(bytes, copy.page, self.version.0);
+        page::set_identity(bytes, copy.page, self.version);
         self.give_up(child.page, 1, birth);
         Ok(copy)
     }
@@ -507,8 +561,8 @@ impl PagesMut for WritePager {
     }
 
     fn free(&mut self, child: Child) -> Result<()> {
-        let birth = page::birth(self.pager.any_page(child)?);
-        self.give_up(child.page, 1, Version(birth));
+        let birth = self.pager.page_birth(child)?;
+        self.give_up(child.page, 1, birth);
         Ok(())
     }
 
@@ -517,13 +571,13 @@ impl PagesMut for WritePager {
         let sized = Run { first: Child { page: PageId(0), birth: 0 }, len };
         let (first, frame) = self.place(sized.pages(self.page_bytes()))?;
         let bytes = self.arena.bytes_mut(frame);
-        overflow::write(bytes, first.page, self.version.0, table, content);
+        overflow::write(bytes, first.page, self.version, table, content);
         Ok(Run { first, len })
     }
 
     fn free_run(&mut self, run: Run) -> Result<()> {
-        let birth = page::birth(self.pager.any_page(run.first)?);
-        self.give_up(run.first.page, run.pages(self.page_bytes()), Version(birth));
+        let birth = self.pager.run_birth(run)?;
+        self.give_up(run.first.page, run.pages(self.page_bytes()), birth);
         Ok(())
     }
 }

@@ -1,3 +1,125 @@
-//! The read-only map.
-/// A read-only map.
-pub struct Map;
+//! The read-only memory map of a file that grows under it.
+//! Owns: [`Map`]: one reservation of address space, and how much of it the file stands behind.
+//! Keeps I13: a slice covers what was asked for, never the map; the file is never written through
+//! it.
+//! Absent on purpose: a second reservation. Beyond the first, [`Map::bytes`] answers `None` and the
+//! caller reads with [`read_at`](super::StorageFile::read_at).
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use memmap2::{MmapOptions, MmapRaw};
+use std::{fs::File, slice};
+
+/// The address space that is asked for first. Halved until the process's limits allow it.
+const RESERVE_BYTES: u64 = 1 << 40;
+/// A reservation below this is not worth its mapping.
+const RESERVE_BYTES_MIN: u64 = 1 << 20;
+
+/// A read-only shared mapping of a file, longer than the file, so that growth needs no second one.
+///
+/// The mapping keeps the descriptor's advisory lock alive: the kernel holds the open file until it
+/// is unmapped.
+pub struct Map {
+    /// The reservation. Its address never changes while `self` lives.
+    raw: MmapRaw,
+    /// How many bytes from the start the file stands behind; never more than the reservation.
+    valid_bytes: AtomicU64,
+}
+
+impl Map {
+    /// Maps `file`, whose length is `file_bytes`; `None` where no reservation is to be had.
+    pub(super) fn new(file: &File, file_bytes: u64) -> Option<Map> {
+        Map::reserve(file, file_bytes, RESERVE_BYTES)
+    }
+
+    fn reserve(file: &File, file_bytes: u64, most: u64) -> Option<Map> {
+        // On 32 bits the space is too scarce to reserve; such processes read with pread.
+        if cfg!(not(target_pointer_width = "64")) {
+            return None;
+        }
+        let mut bytes = most;
+        while bytes >= RESERVE_BYTES_MIN {
+            let len = usize::try_from(bytes).ok()?;
+            // Advice against read-ahead is left out: scans gain more from it than point gets lose.
+            if let Ok(raw) = MmapOptions::new().len(len).map_raw_read_only(file) {
+                let valid_bytes = AtomicU64::new(file_bytes.min(bytes));
+                return Some(Map { raw, valid_bytes });
+            }
+            bytes /= 2;
+        }
+        None
+    }
+
+    /// The `len` bytes of the file at `offset`; `None` if they do not lie wholly in what is mapped.
+    ///
+    /// The caller keeps two promises, which the rooms above hold as I1: nobody writes these bytes
+    /// while they are borrowed (a published page is not written until reclaimed), and nobody cuts
+    /// the file below them (compaction truncates only what no map reader can touch).
+    ///
+    /// Cost: one load and two comparisons; no system call beyond a page fault.
+    #[inline]
+    pub fn bytes(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let end = offset.checked_add(len as u64)?;
+        // Acquire: pairs with the Release in `set_valid`; the file has grown before a byte of the
+        // growth is touched here.
+        if end > self.valid_bytes.load(Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: `add` needs the result inside the mapping, and offset to fit `isize`: offset <=
+        // end <= valid_bytes <= the mapping's length, which `set_valid` and `reserve` keep and
+        // memmap2 bounds by isize::MAX.
+        let start = unsafe { self.raw.as_ptr().add(offset as usize) };
+        // SAFETY: non-null and aligned: inside a mapping, and u8 needs no alignment. Readable for
+        // `len` bytes of one object: inside the mapping, as above. Initialized and backed: the
+        // file's length reached valid_bytes before it was stored, and it is cut only after
+        // valid_bytes has been lowered, below no borrowed byte (the caller's promise), so no access
+        // lies beyond the file's end (which would be a signal). Not written while borrowed: I1, the
+        // caller's promise; no write goes through the map, which is read-only. The lifetime is that
+        // of `&self`, and `raw` unmaps only when dropped.
+        Some(unsafe { slice::from_raw_parts(start, len) })
+    }
+
+    /// How many bytes from the file's start can be borrowed.
+    pub fn valid_bytes(&self) -> u64 {
+        self.valid_bytes.load(Ordering::Acquire)
+    }
+
+    /// Says that the file is now `file_bytes` long: after it has grown, before it is cut.
+    pub(super) fn set_valid(&self, file_bytes: u64) {
+        let bytes = file_bytes.min(self.raw.len() as u64);
+        // Release: pairs with the Acquire in `bytes`.
+        self.valid_bytes.store(bytes, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn nothing_is_lent_beyond_the_file_or_the_reservation() {
+        let file = tempfile::tempfile().unwrap();
+        let map = Map::reserve(&file, 0, RESERVE_BYTES_MIN).unwrap();
+        assert_eq!(map.bytes(0, 0), Some(&[][..]));
+        assert_eq!(map.bytes(0, 1), None);
+        file.set_len(RESERVE_BYTES_MIN + 8192).unwrap();
+        assert_eq!(map.bytes(0, 1), None, "growth counts only once it is announced");
+        map.set_valid(RESERVE_BYTES_MIN + 8192);
+        assert_eq!(map.valid_bytes(), RESERVE_BYTES_MIN);
+        file.write_all_at(b"end", RESERVE_BYTES_MIN - 3).unwrap();
+        assert_eq!(map.bytes(RESERVE_BYTES_MIN - 3, 3), Some(&b"end"[..]));
+        assert_eq!(map.bytes(RESERVE_BYTES_MIN - 3, 4), None);
+        assert_eq!(map.bytes(RESERVE_BYTES_MIN, 1), None);
+        assert_eq!(map.bytes(u64::MAX, 2), None);
+        assert_eq!(map.bytes(1, usize::MAX), None);
+    }
+
+    #[test]
+    fn a_reservation_that_cannot_be_had_is_halved() {
+        let file = tempfile::tempfile().unwrap();
+        // More than the address space of any process.
+        let map = Map::reserve(&file, 0, 1 << 62).unwrap();
+        assert!((map.raw.len() as u64) < 1 << 62);
+        assert!((map.raw.len() as u64) >= RESERVE_BYTES_MIN);
+    }
+}

@@ -4,6 +4,7 @@
 //! Absent on purpose: retries, checksums, knowledge of pages or records.
 
 pub mod file;
+mod lock;
 pub mod map;
 pub mod memory;
 #[cfg(feature = "simulation")]
@@ -25,7 +26,8 @@ pub trait Storage: Send + Sync + 'static {
     fn remove(&self, name: &str) -> Result<()>;
     /// The names of all files, sorted.
     fn list(&self) -> Result<Vec<String>>;
-    /// Makes creations, renames and removals durable; the first call also the directory's own entry.
+    /// Makes creations, renames and removals durable; the first call also the directory's own
+    /// entry.
     fn sync_dir(&self) -> Result<()>;
 }
 
@@ -58,3 +60,6 @@ pub enum LockMode {
     /// Any number of readers, no writer.
     Shared,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,175 @@
-//! (room to be built)
+//! The structural check: everything that a tree promises and a page's checksum cannot prove.
+
+use super::{LEVELS_MAX, Tree, insert::Moving, resolver};
+use crate::{
+    error::{Error, Result},
+    page::{
+        Child, PageId, Run,
+        branch::{Branch, Separator},
+        leaf::Leaf,
+    },
+    pager::Pages,
+    tree::remove::runs_of,
+};
+
+/// What a tree consists of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeReport {
+    /// Levels: 0 for an empty tree, 1 for a single leaf.
+    pub levels: u8,
+    /// Leaf pages.
+    pub leaves: u64,
+    /// Branch pages.
+    pub branches: u64,
+    /// Overflow runs.
+    pub runs: u64,
+    /// Pages in overflow runs.
+    pub run_pages: u64,
+    /// Entries.
+    pub entries: u64,
+    /// The bytes in use in leaves and branches, their headers included.
+    pub used_bytes: u64,
+}
+
+/// Called for each page or run: its first page and how many there are. An error ends the check; so
+/// a visitor that keeps a set can refuse a page that is named twice.
+pub type Visit<'v> = &'v mut dyn FnMut(PageId, u32) -> Result<()>;
+
+struct Check<'p, 'v, P> {
+    pages: &'p P,
+    tree: Tree,
+    visit: Visit<'v>,
+    report: TreeReport,
+    /// The last key seen.
+    last: Option<&'p [u8]>,
+}
+
+impl Tree {
+    /// Checks order inside and between pages, separators, levels, births, and the number of entries;
+    /// resolves every run. The first damage is the error.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the page; whatever `visit` gives.
+    pub fn check<P: Pages>(&self, pages: &P, visit: Visit<'_>) -> Result<TreeReport> {
+        let mut check =
+            Check { pages, tree: *self, visit, report: TreeReport::default(), last: None };
+        if let Some(root) = self.root {
+            if usize::from(self.level) >= LEVELS_MAX {
+                let reason = format!("a root at level {}", self.level);
+                return Err(Error::corrupt_page(root.page.0, reason));
+            }
+            check.report.levels = self.level + 1;
+            check.page(root, self.level, None, None)?;
+        }
+        let found = check.report.entries;
+        if found != self.len {
+            let (reason, page) = (
+                format!("a table of {} entries in which {found} were found", self.len),
+                self.root.map_or(0, |root| root.page.0),
+            );
+            return Err(Error::corrupt_page(page, reason));
+        }
+        Ok(check.report)
+    }
+}
+
+impl<'p, P: Pages> Check<'p, '_, P> {
+    /// Checks the page `child` and all below it; its keys lie from `low` up to and without `high`.
+    fn page(
+        &mut self,
+        child: Child,
+        level: u8,
+        low: Option<&[u8]>,
+        high: Option<&[u8]>,
+    ) -> Result<()> {
+        (self.visit)(child.page, 1)?;
+        let bytes = self.pages.page(child, self.tree.table, level)?;
+        if level == 0 {
+            self.leaf(child, Leaf::new(bytes)?, low, high)
+        } else {
+            self.branch(child, Branch::new(bytes)?, level, low, high)
+        }
+    }
+
+    fn branch(
+        &mut self,
+        child: Child,
+        branch: Branch<'p>,
+        level: u8,
+        low: Option<&[u8]>,
+        high: Option<&[u8]>,
+    ) -> Result<()> {
+        let damage = |reason| Err(Error::corrupt_page(child.page.0, reason));
+        self.report.branches += 1;
+        self.report.used_bytes += branch.used_bytes() as u64;
+        if branch.is_empty() {
+            return damage("a branch without children");
+        }
+        let mut begin: Option<Moving> = None;
+        for i in 0..branch.len() {
+            let end = if i + 1 < branch.len() {
+                let separator = branch.separator(i + 1)?;
+                if let Separator::Run(run) = separator {
+                    self.run(run)?;
+                }
+                Some(Moving::take(self.pages, &self.tree, branch, i + 1)?)
+            } else {
+                None
+            };
+            let from = begin.as_ref().map_or(low, |begin| Some(&begin.bytes));
+            let to = end.as_ref().map_or(high, |end| Some(&end.bytes));
+            if let (Some(from), Some(to)) = (from, to)
+                && from >= to
+            {
+                return damage("separators out of order");
+            }
+            self.page(branch.child(i)?, level - 1, from, to)?;
+            begin = end;
+        }
+        Ok(())
+    }
+
+    fn leaf(
+        &mut self,
+        child: Child,
+        leaf: Leaf<'p>,
+        low: Option<&[u8]>,
+        high: Option<&[u8]>,
+    ) -> Result<()> {
+        let damage = |reason| Err(Error::corrupt_page(child.page.0, reason));
+        self.report.leaves += 1;
+        self.report.used_bytes += leaf.used_bytes() as u64;
+        if leaf.is_empty() {
+            return damage("a leaf without entries");
+        }
+        let resolve = resolver(self.pages, self.tree.table);
+        for i in 0..leaf.len() {
+            for run in runs_of(leaf, i)?.into_iter().flatten() {
+                self.run(run)?;
+            }
+            let key = leaf.key(i)?.resolve(&resolve)?;
+            if self.last.is_some_and(|last| last >= key) {
+                return damage("keys out of order");
+            }
+            if low.is_some_and(|low| key < low) || high.is_some_and(|high| key >= high) {
+                return damage("a key outside of its page's separators");
+            }
+            // What readers use: the arrays beside the cells.
+            if leaf.find(key, &resolve)? != Some(i) || leaf.search(key, &resolve)? != Ok(i) {
+                return damage("a key that a search does not find");
+            }
+            self.last = Some(key);
+            self.report.entries += 1;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, run: Run) -> Result<()> {
+        let pages = run.pages(self.pages.page_bytes());
+        (self.visit)(run.first.page, pages)?;
+        self.pages.run(run, self.tree.table)?;
+        self.report.runs += 1;
+        self.report.run_pages += u64::from(pages);
+        Ok(())
+    }
+}

@@ -1,1 +1,350 @@
-//! (room to be built)
+//! Insertion: the entry's leaf is changed in place, split where it is full.
+//! Right sibling first: an insertion behind a page's last entry leaves the page as it is and begins
+//! the next one, so that ascending keys fill their pages; before the first entry likewise.
+
+use super::{Path, Place, Toward, Tree, check_limits, new_key, new_value};
+use crate::{
+    error::{Error, Result},
+    page::{
+        Child, Kind, Run,
+        branch::{Branch, BranchMut, Separator, shortest_separator},
+        cell::{CellKey, CellValue, NewKey, NewValue, key_inline_max},
+        leaf::{Leaf, LeafMut},
+    },
+    pager::{Pages, PagesMut},
+    tree::{LEVELS_MAX, Step, resolver},
+};
+
+/// A separator on its way from one branch to another: its bytes, and the run that they lie in if
+/// they are long. Whoever holds it owns the run.
+pub(crate) struct Moving {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) run: Option<Run>,
+}
+
+impl Moving {
+    /// The separator of child `i` of `branch`.
+    pub(crate) fn take<'p, P: Pages>(
+        pages: &'p P,
+        tree: &Tree,
+        branch: Branch<'p>,
+        i: usize,
+    ) -> Result<Moving> {
+        let separator = branch.separator(i)?;
+        let run = match separator {
+            Separator::Run(run) => Some(run),
+            Separator::Inline { .. } => None,
+        };
+        let mut bytes = Vec::new();
+        separator.append_to(&mut bytes, &resolver(pages, tree.table))?;
+        Ok(Moving { bytes, run })
+    }
+
+    /// The shortest separator between two neighbouring keys, in a fresh run if it is long.
+    pub(crate) fn between<P: PagesMut>(
+        pages: &mut P,
+        tree: &Tree,
+        bytes: Vec<u8>,
+    ) -> Result<Moving> {
+        let run = if bytes.len() > key_inline_max(pages.page_bytes()) {
+            Some(pages.alloc_run(tree.table, &bytes)?)
+        } else {
+            None
+        };
+        Ok(Moving { bytes, run })
+    }
+
+    /// The separator as a branch takes it.
+    pub(crate) fn as_new(&self) -> NewKey<'_> {
+        match self.run {
+            Some(run) => NewKey::Run(run, &self.bytes),
+            None => NewKey::Inline(&self.bytes),
+        }
+    }
+}
+
+/// What separates the neighbours `left` and `right`.
+pub(crate) fn separate(page: Child, left: &[u8], right: &[u8]) -> Result<Vec<u8>> {
+    if left >= right {
+        return Err(Error::corrupt_page(page.page.0, "keys out of order"));
+    }
+    Ok(shortest_separator(left, right).to_vec())
+}
+
+pub(crate) fn leaf_mut<P: PagesMut>(pages: &mut P, child: Child) -> Result<LeafMut<'_>> {
+    LeafMut::new(pages.page_mut(child)?)
+}
+
+pub(crate) fn branch_mut<P: PagesMut>(pages: &mut P, child: Child) -> Result<BranchMut<'_>> {
+    BranchMut::new(pages.page_mut(child)?)
+}
+
+/// The index in a page of what would be its entry `i` were one more inserted at `at`; none for the
+/// new one itself.
+fn old_index(i: usize, at: usize) -> Option<usize> {
+    match i {
+        i if i < at => Some(i),
+        i if i == at => None,
+        i => Some(i - 1),
+    }
+}
+
+/// `fits`, or damage: the page's own figures said that what was put in would fit.
+pub(crate) fn must_fit(fits: bool, page: Child) -> Result<()> {
+    if fits {
+        return Ok(());
+    }
+    Err(Error::corrupt_page(page.page.0, "entries take more room than the page says"))
+}
+
+impl Tree {
+    /// Inserts `key` with `value`, replacing the value if the key is there. True: the key was new.
+    ///
+    /// Cost: one descent; each page on the path is copied once a request. Allocates only to split.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for a key or value beyond the limits; [`Error::Full`] if there is no page;
+    /// [`Error::Corrupt`] if a page on the way is damaged.
+    pub fn insert<P: PagesMut>(&mut self, pages: &mut P, key: &[u8], value: &[u8]) -> Result<bool> {
+        let place = self.locate(pages, key)?;
+        self.insert_at(pages, place, key, value)
+    }
+
+    /// Inserts `key`, which [`locate`](Tree::locate) was asked for, at the place that it named.
+    pub fn insert_at<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        mut place: Place,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<bool> {
+        self.put(pages, &mut place.path, place.at, key, value).map(|put| put.was_new)
+    }
+
+    /// Inserts at `at` of the path's leaf.
+    pub(crate) fn put<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        path: &mut Path,
+        at: Option<std::result::Result<usize, usize>>,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Put> {
+        check_limits(key, value)?;
+        let new = new_value(pages, self.table, key.len(), value)?;
+        let was_new = !matches!(at, Some(Ok(_)));
+        let did_split = match at {
+            Some(Ok(index)) => self.replace(pages, path, index, key, new)?,
+            Some(Err(index)) => {
+                let cell = new_key(pages, self.table, key)?;
+                self.own(pages, path, 0)?;
+                self.len += 1;
+                self.add(pages, path, index, cell, new)?
+            }
+            None => {
+                let cell = new_key(pages, self.table, key)?;
+                let leaf = pages.alloc(self.table, Kind::Leaf, 0)?;
+                must_fit(leaf_mut(pages, leaf)?.push(cell, new)?, leaf)?;
+                (self.root, self.level, self.len) = (Some(leaf), 0, 1);
+                self.descend(pages, Toward::First, path)?;
+                false
+            }
+        };
+        Ok(Put { was_new, did_split })
+    }
+
+    /// Gives entry `index` of the path's leaf another value. True: the leaf was split.
+    fn replace<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        path: &mut Path,
+        index: usize,
+        key: &[u8],
+        value: NewValue<'_>,
+    ) -> Result<bool> {
+        self.own(pages, path, 0)?;
+        let mut leaf = leaf_mut(pages, path.leaf())?;
+        let (old_key, old_value) = leaf.as_leaf().entry(index)?;
+        let old_key = match old_key {
+            CellKey::Inline(_) => NewKey::Inline(key),
+            CellKey::Run(run) => NewKey::Run(run, key),
+        };
+        let old_run = match old_value {
+            CellValue::Inline(_) => None,
+            CellValue::Run(run) => Some(run),
+        };
+        let fits = leaf.replace_value(index, value)?;
+        if !fits {
+            leaf.remove(index)?;
+        }
+        if let Some(run) = old_run {
+            pages.free_run(run)?;
+        }
+        if fits {
+            return Ok(false);
+        }
+        self.add(pages, path, index, old_key, value)
+    }
+
+    /// Inserts an entry into the path's leaf, which is this request's own. True: it was split.
+    fn add<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        path: &mut Path,
+        at: usize,
+        key: NewKey<'_>,
+        value: NewValue<'_>,
+    ) -> Result<bool> {
+        if leaf_mut(pages, path.leaf())?.insert(at, key, value)? {
+            return Ok(false);
+        }
+        let (right, separator) = self.split_leaf(pages, path.leaf(), at, key, value)?;
+        self.add_child(pages, path, 1, right, separator)?;
+        Ok(true)
+    }
+
+    /// Splits a leaf while inserting an entry at `at`: the new right sibling and its separator.
+    fn split_leaf<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        left: Child,
+        at: usize,
+        key: NewKey<'_>,
+        value: NewValue<'_>,
+    ) -> Result<(Child, Moving)> {
+        let source = pages.page(left, self.table, 0)?.to_vec();
+        let source = Leaf::new(&source)?;
+        let count = source.len() + 1;
+        let cut = match at {
+            0 => 1,
+            at if at + 1 == count => at,
+            at => source.split_point(at, key, value)?,
+        };
+        if cut == 0 || cut >= count {
+            return Err(Error::corrupt_page(left.page.0, "a full leaf that cannot be split"));
+        }
+        let new_key = match key {
+            NewKey::Inline(bytes) | NewKey::Run(_, bytes) => bytes,
+        };
+        let separator = {
+            let shared = &*pages;
+            let key_of = |i: usize| match old_index(i, at).map(|i| source.key(i)).transpose()? {
+                None => Ok(new_key),
+                Some(CellKey::Inline(bytes)) => Ok(bytes),
+                Some(CellKey::Run(run)) => shared.run(run, self.table),
+            };
+            separate(left, key_of(cut - 1)?, key_of(cut)?)?
+        };
+        let separator = Moving::between(pages, self, separator)?;
+        let right = pages.alloc(self.table, Kind::Leaf, 0)?;
+        let mut fill = |page: Child, entries: std::ops::Range<usize>| {
+            let mut leaf = leaf_mut(pages, page)?;
+            leaf.clear();
+            for i in entries {
+                let fits = match old_index(i, at) {
+                    Some(i) => leaf.push_from(source, i)?,
+                    None => leaf.push(key, value)?,
+                };
+                must_fit(fits, page)?;
+            }
+            Ok::<(), Error>(())
+        };
+        fill(right, cut..count)?;
+        if cut != at || at + 1 != count {
+            fill(left, 0..cut)?;
+        }
+        Ok((right, separator))
+    }
+
+    /// Inserts `child` behind the path's child at `level`, splitting branches upwards as needed. The
+    /// path's branches are this request's own; afterwards the path is stale.
+    pub(crate) fn add_child<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        path: &Path,
+        level: u8,
+        mut child: Child,
+        mut separator: Moving,
+    ) -> Result<()> {
+        for level in level..=self.level {
+            let Step { child: branch, index } = path.steps[usize::from(level)];
+            if branch_mut(pages, branch)?.insert(index + 1, separator.as_new(), child)? {
+                return Ok(());
+            }
+            (child, separator) =
+                self.split_branch(pages, branch, level, index + 1, child, separator)?;
+        }
+        self.raise_root(pages, child, &separator)
+    }
+
+    /// Puts a new root above the present one and `right`.
+    fn raise_root<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        right: Child,
+        separator: &Moving,
+    ) -> Result<()> {
+        let level = self.level + 1;
+        if usize::from(level) >= LEVELS_MAX {
+            let reason = format!("a tree that would grow to {} levels", level + 1);
+            return Err(Error::corrupt_page(right.page.0, reason));
+        }
+        let root = pages.alloc(self.table, Kind::Branch, level)?;
+        let mut branch = branch_mut(pages, root)?;
+        if let Some(left) = self.root {
+            must_fit(branch.push(NewKey::Inline(&[]), left)?, root)?;
+        }
+        must_fit(branch.push(separator.as_new(), right)?, root)?;
+        (self.root, self.level) = (Some(root), level);
+        Ok(())
+    }
+
+    /// Splits a branch while inserting a child at `at`: the new right sibling and its separator.
+    fn split_branch<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        left: Child,
+        level: u8,
+        at: usize,
+        child: Child,
+        separator: Moving,
+    ) -> Result<(Child, Moving)> {
+        let source = pages.page(left, self.table, level)?.to_vec();
+        let source = Branch::new(&source)?;
+        let count = source.len() + 1;
+        let cut = if at + 1 == count { at } else { source.split_point(at, separator.as_new())? };
+        if cut == 0 || cut >= count {
+            return Err(Error::corrupt_page(left.page.0, "a full branch that cannot be split"));
+        }
+        let right = pages.alloc(self.table, Kind::Branch, level)?;
+        let mut fill = |page: Child, children: std::ops::Range<usize>| {
+            let mut branch = branch_mut(pages, page)?;
+            branch.clear();
+            for i in children {
+                let fits = match old_index(i, at) {
+                    Some(i) => branch.push_from(source, i)?,
+                    None => branch.push(separator.as_new(), child)?,
+                };
+                must_fit(fits, page)?;
+            }
+            Ok::<(), Error>(())
+        };
+        fill(right, cut..count)?;
+        if cut != at || at + 1 != count {
+            fill(left, 0..cut)?;
+        }
+        // The separator of the first child that went right is kept by no branch now: it moves up.
+        let up = match old_index(cut, at) {
+            None => separator,
+            Some(i) => Moving::take(&*pages, self, source, i)?,
+        };
+        Ok((right, up))
+    }
+}
+
+/// What an insertion did.
+pub(crate) struct Put {
+    pub(crate) was_new: bool,
+    /// The leaf was split, so the path is stale.
+    pub(crate) did_split: bool,
+}

@@ -1,4 +1,9 @@
-//! The copy-on-write B+tree of one table, over any [`Pages`](crate::pager::Pages).
+//! The copy-on-write B+tree of one table, over any [`Pages`].
+//! Owns: [`Tree`], the way down ([`Path`], [`Place`]) and the point reads.
+//! Keeps I1: a page is changed only behind [`PagesMut::make_mut`], and then named anew by its parent.
+//! Keeps I9: levels fall by one at each step ([`Pages::page`] checks it), so every descent ends.
+//! Absent on purpose: undo. An error in the middle leaves tree and pages half changed; the
+//! transaction above restores the root and gives back the pages.
 
 pub mod build;
 pub mod check;
@@ -6,9 +11,30 @@ pub mod cursor;
 pub mod diff;
 pub mod get_many;
 pub mod insert;
+pub mod merge;
 pub mod remove;
+pub mod remove_range;
 
-use crate::{page::Child, pager::TableId};
+#[cfg(test)]
+mod model_pages;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    error::{Error, Limit, Result},
+    options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    page::{
+        Child, PageId, Run,
+        branch::Branch,
+        cell::{NewKey, NewValue, Resolve, key_inline_max, value_inline_max},
+        leaf::Leaf,
+    },
+    pager::{Pages, PagesMut, TableId},
+};
+
+/// The most levels that a tree may have; far more than any number of pages can fill, and the length
+/// of every [`Path`].
+pub const LEVELS_MAX: usize = 32;
 
 /// The root of one table's tree: a small value that a transaction copies and a snapshot keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,4 +47,256 @@ pub struct Tree {
     pub level: u8,
     /// The number of entries.
     pub len: u64,
+}
+
+/// Where a descent is bound for.
+#[derive(Clone, Copy)]
+pub(crate) enum Toward<'k> {
+    /// The first leaf.
+    First,
+    /// The leaf whose keys this key is among.
+    Key(&'k [u8]),
+    /// The last leaf.
+    Last,
+}
+
+/// A page on the way down, and which of its children the way took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) child: Child,
+    pub(crate) index: usize,
+}
+
+/// The way from the root to a leaf, by level: step 0 is the leaf. Steps above the root's level mean
+/// nothing. An array, so that changing a tree allocates nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Path {
+    pub(crate) steps: [Step; LEVELS_MAX],
+}
+
+/// Where a key is in a tree, or where it would be; good until the tree is next changed.
+#[derive(Clone, Debug)]
+pub struct Place {
+    path: Path,
+    /// The index in the leaf: of the key, or where it would be inserted. None: the tree is empty.
+    at: Option<std::result::Result<usize, usize>>,
+}
+
+impl Path {
+    pub(crate) fn new() -> Path {
+        let child = Child { page: PageId(0), birth: 0 };
+        let steps = [Step { child, index: 0 }; LEVELS_MAX];
+        Path { steps }
+    }
+
+    pub(crate) fn leaf(&self) -> Child {
+        self.steps[0].child
+    }
+}
+
+impl Place {
+    /// Whether the key is there.
+    pub fn is_found(&self) -> bool {
+        matches!(self.at, Some(Ok(_)))
+    }
+}
+
+/// What finds the keys of `table` that lie in runs.
+pub(crate) fn resolver<'p, P: Pages>(
+    pages: &'p P,
+    table: TableId,
+) -> impl Resolve<'p> + use<'p, P> {
+    move |run: Run| pages.run(run, table)
+}
+
+impl Tree {
+    /// A tree without entries.
+    pub fn empty(table: TableId) -> Tree {
+        Tree { table, root: None, level: 0, len: 0 }
+    }
+
+    /// The value of `key`, borrowed from the pages.
+    ///
+    /// Cost: one descent, a page each level; no allocation.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a page on the way is damaged.
+    #[inline]
+    pub fn get<'p, P: Pages>(&self, pages: &'p P, key: &[u8]) -> Result<Option<&'p [u8]>> {
+        let Some(mut child) = self.root else {
+            return Ok(None);
+        };
+        let resolve = resolver(pages, self.table);
+        for level in (1..=self.level).rev() {
+            let branch = Branch::new(pages.page(child, self.table, level)?)?;
+            child = branch.child(branch.child_index(key, &resolve)?)?;
+        }
+        let leaf = Leaf::new(pages.page(child, self.table, 0)?)?;
+        match leaf.find(key, &resolve)? {
+            Some(index) => Ok(Some(leaf.value(index)?.resolve(&resolve)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The entry with the smallest key.
+    #[allow(clippy::type_complexity, reason = "an entry is a pair of slices everywhere")]
+    pub fn first<'p, P: Pages>(&self, pages: &'p P) -> Result<Option<(&'p [u8], &'p [u8])>> {
+        let mut path = Path::new();
+        if !self.descend(pages, Toward::First, &mut path)? {
+            return Ok(None);
+        }
+        self.entry_at(pages, path.leaf(), 0).map(Some)
+    }
+
+    /// The entry with the greatest key.
+    #[allow(clippy::type_complexity, reason = "an entry is a pair of slices everywhere")]
+    pub fn last<'p, P: Pages>(&self, pages: &'p P) -> Result<Option<(&'p [u8], &'p [u8])>> {
+        let mut path = Path::new();
+        if !self.descend(pages, Toward::Last, &mut path)? {
+            return Ok(None);
+        }
+        let leaf = Leaf::new(pages.page(path.leaf(), self.table, 0)?)?;
+        // An empty leaf is damage; asking it for entry 0 says so.
+        self.entry_at(pages, path.leaf(), leaf.len().saturating_sub(1)).map(Some)
+    }
+
+    /// Finds where `key` is or would be, so that it can be looked at and changed with one descent.
+    pub fn locate<P: Pages>(&self, pages: &P, key: &[u8]) -> Result<Place> {
+        let mut place = Place { path: Path::new(), at: None };
+        if self.descend(pages, Toward::Key(key), &mut place.path)? {
+            let leaf = Leaf::new(pages.page(place.path.leaf(), self.table, 0)?)?;
+            place.at = Some(leaf.search(key, &resolver(pages, self.table))?);
+        }
+        Ok(place)
+    }
+
+    /// The value at `place`, if its key was found there.
+    pub fn value_at<'p, P: Pages>(&self, pages: &'p P, place: &Place) -> Result<Option<&'p [u8]>> {
+        match place.at {
+            Some(Ok(index)) => Ok(Some(self.entry_at(pages, place.path.leaf(), index)?.1)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Entry `index` of a leaf.
+    fn entry_at<'p, P: Pages>(
+        &self,
+        pages: &'p P,
+        leaf: Child,
+        index: usize,
+    ) -> Result<(&'p [u8], &'p [u8])> {
+        let page = Leaf::new(pages.page(leaf, self.table, 0)?)?;
+        if index >= page.len() {
+            return Err(Error::corrupt_page(leaf.page.0, "a leaf without entries in a tree"));
+        }
+        let (key, value) = page.entry(index)?;
+        let resolve = resolver(pages, self.table);
+        Ok((key.resolve(&resolve)?, value.resolve(&resolve)?))
+    }
+
+    /// Writes the way from the root to a leaf into `path`. False: there is no page.
+    pub(crate) fn descend<P: Pages>(
+        &self,
+        pages: &P,
+        toward: Toward<'_>,
+        path: &mut Path,
+    ) -> Result<bool> {
+        let Some(root) = self.root else {
+            return Ok(false);
+        };
+        self.descend_from(pages, toward, path, root, self.level)?;
+        Ok(true)
+    }
+
+    /// Continues the way down from `child` at `level`.
+    pub(crate) fn descend_from<P: Pages>(
+        &self,
+        pages: &P,
+        toward: Toward<'_>,
+        path: &mut Path,
+        mut child: Child,
+        level: u8,
+    ) -> Result<()> {
+        if usize::from(level) >= LEVELS_MAX {
+            let reason = format!("a tree of {level} levels, of which {LEVELS_MAX} are allowed");
+            return Err(Error::corrupt_page(child.page.0, reason));
+        }
+        let resolve = resolver(pages, self.table);
+        for level in (1..=level).rev() {
+            let branch = Branch::new(pages.page(child, self.table, level)?)?;
+            let index = match toward {
+                Toward::First => 0,
+                Toward::Key(key) => branch.child_index(key, &resolve)?,
+                Toward::Last => branch.len().saturating_sub(1),
+            };
+            path.steps[usize::from(level)] = Step { child, index };
+            child = branch.child(index)?;
+        }
+        path.steps[0] = Step { child, index: 0 };
+        Ok(())
+    }
+
+    /// Makes the page at `from` on the path, and all above it, pages of this request.
+    ///
+    /// Goes upwards and stops at the first page that was this request's already: whatever names a
+    /// page of this request was changed to do so, hence is one too.
+    pub(crate) fn own<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        path: &mut Path,
+        from: u8,
+    ) -> Result<()> {
+        let mut below = None;
+        for level in from..=self.level {
+            let step = &mut path.steps[usize::from(level)];
+            let owned = pages.make_mut(step.child, self.table, level)?;
+            if let Some(child) = below {
+                insert::branch_mut(pages, owned)?.set_child(step.index, child)?;
+            }
+            if owned == step.child {
+                return Ok(());
+            }
+            step.child = owned;
+            below = Some(owned);
+        }
+        self.root = below;
+        Ok(())
+    }
+}
+
+/// Refuses keys and values beyond the limits.
+pub(crate) fn check_limits(key: &[u8], value: &[u8]) -> Result<()> {
+    let over = |what, len, max| Err(Error::TooLarge { what, len, max });
+    if key.len() > KEY_BYTES_MAX {
+        return over(Limit::Key, key.len(), KEY_BYTES_MAX);
+    }
+    if value.len() > VALUE_BYTES_MAX {
+        return over(Limit::Value, value.len(), VALUE_BYTES_MAX);
+    }
+    Ok(())
+}
+
+/// The key as a cell will hold it, in a fresh run if it is long.
+pub(crate) fn new_key<'k, P: PagesMut>(
+    pages: &mut P,
+    table: TableId,
+    key: &'k [u8],
+) -> Result<NewKey<'k>> {
+    if key.len() <= key_inline_max(pages.page_bytes()) {
+        return Ok(NewKey::Inline(key));
+    }
+    Ok(NewKey::Run(pages.alloc_run(table, key)?, key))
+}
+
+/// The value as the cell of a key of `key_len` bytes will hold it, in a fresh run if it is long.
+pub(crate) fn new_value<'v, P: PagesMut>(
+    pages: &mut P,
+    table: TableId,
+    key_len: usize,
+    value: &'v [u8],
+) -> Result<NewValue<'v>> {
+    if value.len() <= value_inline_max(pages.page_bytes(), key_len) {
+        return Ok(NewValue::Inline(value));
+    }
+    Ok(NewValue::Run(pages.alloc_run(table, value)?))
 }

@@ -279,6 +279,11 @@ impl<T> Promise<T> {
         });
     }
 
+    /// Whether anybody may still ask. True may be stale, false is for good: there is no other end.
+    pub fn is_awaited(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1)
+    }
+
     /// Changes what the caller was promised, before the first answer.
     pub fn set_promised(&self, promised: Promised) {
         self.advance(|state| {

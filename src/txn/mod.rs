@@ -3,9 +3,16 @@
 pub mod answer;
 pub mod batch;
 pub mod catalog;
+pub mod checkpoint;
+pub mod checkpointer;
 pub mod gate;
 pub mod line;
+pub mod metrics;
+pub mod pipeline;
 pub mod queue;
+pub mod raw;
+pub mod recover;
+pub mod request;
 pub mod snapshot;
 pub mod write;
 pub mod writer;

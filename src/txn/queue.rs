@@ -423,6 +423,11 @@ impl<B: Bench> Work<B> {
         }
     }
 
+    /// Whether anybody may still ask for the answer.
+    pub fn is_awaited(&self) -> bool {
+        self.settle.as_ref().is_some_and(|settle| settle.is_awaited())
+    }
+
     /// Changes what the caller was promised, before the first answer.
     pub fn set_promised(&mut self, promised: Promised) {
         if let Some(settle) = &mut self.settle {
@@ -461,6 +466,7 @@ trait Settle: Send {
     fn done(self: Box<Self>, version: u64);
     fn fail(self: Box<Self>, error: Error);
     fn set_promised(&mut self, promised: Promised);
+    fn is_awaited(&self) -> bool;
 }
 
 /// Where a closure leaves what it returned.
@@ -564,6 +570,10 @@ impl<T: Send> Settle for Owned<T> {
     fn set_promised(&mut self, promised: Promised) {
         self.promise.set_promised(promised);
     }
+
+    fn is_awaited(&self) -> bool {
+        self.promise.is_awaited()
+    }
 }
 
 /// The answer to a borrowing closure: a signal; the value waits in the caller's slot.
@@ -588,6 +598,10 @@ impl Settle for Borrowed {
 
     fn set_promised(&mut self, promised: Promised) {
         self.0.set_promised(promised);
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.0.is_awaited()
     }
 }
 

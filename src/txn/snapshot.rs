@@ -1,27 +1,64 @@
 //! What readers hold: one version of everything.
-//! Owns: [`Root`], what is published, and [`Snapshot`], a user's hold on it. Keeps I4 and I5: the pin
+//! Owns: [`View`], what is published, and [`Snapshot`], a user's hold on it. Keeps I4 and I5: the pin
 //! is the `Arc`, and nothing beside it.
 
 use super::catalog::Catalog;
 use crate::{
+    error::{Error, Result},
     pager::Pager,
     publish::{Generation, Pin, Version},
     sync::Arc,
 };
-use std::fmt;
+use std::{fmt, ops::Deref};
 
-/// One published version: the tables' roots, and what keeps their pages readable.
-pub struct Root {
-    /// The count of commits it shows.
-    pub version: Version,
+/// One published version: the tables' roots, and what keeps their pages readable. What
+/// [`Store::read`](crate::Store::read) lends and a [`Snapshot`] holds; both read through its
+/// [`table`](View::table).
+pub struct View {
+    pub(crate) version: Version,
     /// The publication that brought it.
-    pub generation: Generation,
-    /// The tables.
-    pub catalog: Catalog,
-    /// The pages; dropped after the pin, so that the map outlives every look through it.
-    pub pager: Arc<Pager>,
-    /// What the reclaimer waits for.
-    pub pin: Pin,
+    pub(crate) generation: Generation,
+    pub(crate) catalog: Catalog,
+    /// None behind a store that is closed: then there is nothing to read.
+    pub(crate) pager: Option<Arc<Pager>>,
+    /// What the reclaimer waits for. Behind the pager, so that nothing of this view can touch a page
+    /// once the pin has gone.
+    pub(crate) _pin: Option<Pin>,
+}
+
+impl View {
+    /// The count of commits that this view shows: gapless, and growing along each thread.
+    pub fn version(&self) -> u64 {
+        self.version.0
+    }
+
+    /// The tables' names, in order.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] behind a store that is closed.
+    pub fn tables(&self) -> Result<Vec<String>> {
+        self.pages()?;
+        let mut names: Vec<String> =
+            self.catalog.iter().map(|(entry, _)| entry.name.to_string()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// What a closed store shows: its last version, of which nothing can be read.
+    pub(crate) fn closed(version: Version, generation: Generation) -> View {
+        View { version, generation, catalog: Catalog::new(), pager: None, _pin: None }
+    }
+
+    /// The pages, for whoever reads a tree.
+    pub(crate) fn pages(&self) -> Result<&Pager> {
+        self.pager.as_deref().ok_or(Error::Closed)
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("version", &self.version.0).finish_non_exhaustive()
+    }
 }
 
 /// One version of the whole store, for as long as it is held: commits that come later do not show.
@@ -43,20 +80,20 @@ pub struct Root {
 /// ```
 #[derive(Clone)]
 pub struct Snapshot {
-    root: Arc<Root>,
+    root: Arc<View>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(root: Arc<Root>) -> Snapshot {
+    pub(crate) fn new(root: Arc<View>) -> Snapshot {
         Snapshot { root }
     }
+}
 
-    /// The count of commits that this snapshot shows: gapless, and growing along each thread.
-    pub fn version(&self) -> u64 {
-        self.root.version.0
-    }
+impl Deref for Snapshot {
+    type Target = View;
 
-    pub(crate) fn root(&self) -> &Root {
+    #[inline]
+    fn deref(&self) -> &View {
         &self.root
     }
 }

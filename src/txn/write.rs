@@ -3,7 +3,10 @@
 //! it. Keeps I2: there is one state, and it never leaves the writer thread.
 //! Absent on purpose: types (the room `table`), logging and publishing (the room `writer`).
 
-use super::catalog::{Catalog, TableTypes};
+use super::{
+    catalog::{Catalog, TableTypes},
+    snapshot::View,
+};
 use crate::{
     error::{Error, Limit, Result},
     options::{KEY_BYTES_MAX, TABLE_NAME_BYTES_MAX, TABLES_MAX, VALUE_BYTES_MAX},
@@ -11,7 +14,8 @@ use crate::{
         Pages, TableId,
         write::{Savepoint as PageSavepoint, WritePager},
     },
-    publish::{Generation, Version},
+    publish::{Bell, Generation, Pin, Version},
+    sync::Arc,
     tree::{Tree, cursor::Range},
     wal::Op,
 };
@@ -76,6 +80,15 @@ impl WriteState {
             large: false,
             broken,
         }
+    }
+
+    /// This state as it is to be published as `generation`; pinned from this moment on.
+    pub fn view(&mut self, generation: Generation, bell: &Arc<Bell>) -> Arc<View> {
+        let (pin, lease) = Pin::new(bell);
+        let version = self.version;
+        self.pages.pin(version, generation, &lease);
+        let (catalog, pager) = (self.catalog.clone(), Arc::clone(self.pages.pager()));
+        Arc::new(View { version, generation, catalog, pager: Some(pager), _pin: Some(pin) })
     }
 
     /// Starts a group.
@@ -166,7 +179,9 @@ impl WriteState {
     /// Removes a table with everything in it. False if there is none of this name.
     pub fn drop_table(&mut self, name: &str) -> Result<bool> {
         self.usable()?;
-        let Some(index) = self.catalog.find_name(name) else { return Ok(false) };
+        let Some(index) = self.catalog.find_name(name) else {
+            return Ok(false);
+        };
         let id = self.catalog.entry(index).id;
         self.change(index, Tree::clear)?;
         self.catalog.remove(index);
@@ -181,7 +196,9 @@ impl WriteState {
     pub fn rename_table(&mut self, from: &str, to: &str) -> Result<bool> {
         self.usable()?;
         table_name(to)?;
-        let Some(index) = self.catalog.find_name(from) else { return Ok(false) };
+        let Some(index) = self.catalog.find_name(from) else {
+            return Ok(false);
+        };
         if self.catalog.find_name(to).is_some() {
             return Err(Error::invalid(format!("there is a table named \"{to}\" already")));
         }
@@ -193,7 +210,7 @@ impl WriteState {
 
     /// The tree of the table at `index`.
     pub fn tree(&self, index: usize) -> &Tree {
-        &self.catalog.entry(index).tree
+        self.catalog.tree(index)
     }
 
     /// The value of `key`.
@@ -257,50 +274,73 @@ impl WriteState {
         Ok(removed)
     }
 
-    /// Inserts or replaces strictly ascending entries, leaf by leaf; how many keys were new. An empty
-    /// table is built bottom-up.
+    /// Applies changes in key order, leaf by leaf: a value inserts or replaces, none removes; of several
+    /// changes of one key the last counts. Returns how many keys were new.
     pub fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        index: usize,
+        sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
+    ) -> Result<u64> {
+        self.bulk(index, |tree, pages, tap| {
+            let tapped = sorted.inspect(|change| tap.note(change));
+            tree.merge(pages, tapped)
+        })
+    }
+
+    /// Fills an empty table bottom-up with strictly ascending entries, as many as there are, in bounded
+    /// memory. Returns how many there were.
+    pub fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         index: usize,
         sorted: impl Iterator<Item = Result<(K, V)>>,
     ) -> Result<u64> {
+        let table = self.catalog.entry(index).id;
+        self.bulk(index, |tree, pages, tap| {
+            debug_assert!(tree.root.is_none(), "only an empty table is built");
+            let tapped = sorted.inspect(|entry| {
+                if let Ok((key, value)) = entry {
+                    tap.insert(key.as_ref(), value.as_ref());
+                }
+            });
+            *tree = Tree::build(table, pages, tapped)?;
+            Ok(tree.len)
+        })
+    }
+
+    /// A change of unknown size: it may spill from the start, and is logged as long as it fits.
+    fn bulk<T>(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut Tree, &mut WritePager, &mut LogTap<'_>) -> Result<T>,
+    ) -> Result<T> {
         self.usable()?;
         let table = self.catalog.entry(index).id;
         let mut tree = *self.tree(index);
-        // The log wants the entries too, until they are too many for it.
-        let mut log = LogTap { ops: &mut self.ops, start: self.request_ops, table, full: self.large };
-        let limit = self.limits.request_log_bytes;
-        let tapped = sorted.inspect(|entry| {
-            if let Ok((key, value)) = entry {
-                log.note(key.as_ref(), value.as_ref(), limit);
-            }
-        });
-        // A bulk load spills from the start: how much comes is not known before it came.
+        let mut tap = LogTap {
+            ops: &mut self.ops,
+            start: self.request_ops,
+            limit: self.limits.request_log_bytes,
+            table,
+            full: self.large,
+        };
         let room = self.limits.dirty_bytes / 2 + self.pages.dirty_bytes();
         self.pages.allow_spill(room / self.pages.page_bytes() as u64);
-        let merged = if tree.root.is_none() {
-            Tree::build(table, &mut self.pages, tapped).map(|built| {
-                tree = built;
-                built.len
-            })
-        } else {
-            tree.merge(&mut self.pages, tapped)
-        };
-        self.large |= log.full || self.pages.has_spilled();
+        let changed = change(&mut tree, &mut self.pages, &mut tap);
+        self.large |= tap.full || self.pages.has_spilled();
         if self.large {
             self.ops.truncate(self.request_ops);
         } else {
             self.pages.forbid_spill();
         }
         self.catalog.set_tree(index, tree);
-        merged.inspect_err(|e| self.broken = Some(e.clone()))
+        changed.inspect_err(|e| self.broken = Some(e.clone()))
     }
 
     /// Applies an operation that a replay brings.
     pub fn replay(&mut self, op: &Op<'_>) -> Result<()> {
         match *op {
             Op::CreateTable { id, name, types } => {
-                let types = TableTypes::decode(types)?;
+                let types = TableTypes::decode("log", types)?;
                 if id < self.next_table || self.catalog.find_name(name).is_some() {
                     return Err(replay_damage(format!("creates table {id} a second time")));
                 }
@@ -378,21 +418,34 @@ impl WriteState {
     }
 }
 
-/// Copies the entries of a bulk load to the log's operations while they still fit.
+/// Copies the changes of a bulk load to the log's operations while they still fit.
 struct LogTap<'o> {
     ops: &'o mut Vec<u8>,
     start: usize,
+    limit: usize,
     table: TableId,
     full: bool,
 }
 
 impl LogTap<'_> {
-    fn note(&mut self, key: &[u8], value: &[u8], limit: usize) {
+    fn note<K: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, change: &Result<(K, Option<V>)>) {
+        match change {
+            Ok((key, Some(value))) => self.insert(key.as_ref(), value.as_ref()),
+            Ok((key, None)) => self.push(&Op::Remove { table: self.table, key: key.as_ref() }),
+            Err(_) => {}
+        }
+    }
+
+    fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.push(&Op::Insert { table: self.table, key, value });
+    }
+
+    fn push(&mut self, op: &Op<'_>) {
         if self.full {
             return;
         }
-        Op::Insert { table: self.table, key, value }.encode(self.ops);
-        if self.ops.len() - self.start > limit {
+        op.encode(self.ops);
+        if self.ops.len() - self.start > self.limit {
             self.full = true;
             self.ops.truncate(self.start);
         }

@@ -1,1 +1,393 @@
-//! (room to be built)
+//! The writer thread: takes requests, applies them in groups, logs each group, hands it on.
+//! Owns: [`Writer`] and its loop. Keeps I2 and I11.
+//!
+//! A group is what was in the queue when the writer came to look. Each request is its own savepoint;
+//! the group is one log record. While one group syncs, the next is applied. A request that outgrew
+//! the log ends its group, and the group commits by a checkpoint (the room `checkpoint`).
+
+use super::{
+    checkpoint::DurableMark,
+    checkpointer::Checkpointer,
+    metrics::{self, Metrics},
+    pipeline::{Acknowledge, Acks, Group, Pipeline},
+    queue::{Inbox, Received, Verdict},
+    request::{BatchAck, Control, ControlAck, Request, WorkAck},
+    snapshot::View,
+    write::{Savepoint, WriteState, WriteTx},
+};
+use crate::{
+    error::{Error, Resource, Result},
+    options::{Durability, Options},
+    pager::{Pager, Pages},
+    publish::{Bell, Generation, Pin, Published, Version},
+    sync::{Arc, thread},
+    wal::{Log, Syncer},
+};
+use std::time::{Duration, Instant};
+
+/// A group is closed when it holds this many requests, so that answers are not put off for ever.
+const GROUP_REQUESTS_MAX: usize = 4096;
+/// A full device is asked again after these pauses, before anything is given up.
+const RETRY_PAUSES: [Duration; 3] =
+    [Duration::from_millis(1), Duration::from_millis(10), Duration::from_millis(50)];
+
+/// What the writer shares with every handle of the store.
+pub struct Engine {
+    /// What readers see.
+    pub published: Arc<Published<View>>,
+    /// Syncs, publishes, answers.
+    pub pipeline: Pipeline,
+    /// Where cuts go.
+    pub checkpointer: Checkpointer,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The options the store was opened with.
+    pub options: Options,
+    /// How the writer hears of dropped snapshots.
+    pub bell: Arc<Bell>,
+}
+
+/// The writer thread's own.
+pub struct Writer {
+    pub(super) engine: Arc<Engine>,
+    pub(super) inbox: Inbox<Request>,
+    pub(super) state: WriteState,
+    pub(super) log: Log,
+    pub(super) syncer: Syncer,
+    pub(super) durable: DurableMark,
+    pub(super) generation: Generation,
+    /// Commits since the last one that waits for a sync, for `EveryCommits`.
+    unsynced_commits: u64,
+    /// A control that ended the group in progress.
+    deferred: Option<Control>,
+}
+
+/// What a group has gathered while it is applied.
+struct Gathered {
+    start: Savepoint,
+    began: Instant,
+    acks: Acks,
+    requests: usize,
+    needs_sync: bool,
+    sync_by: Option<Instant>,
+    first: Version,
+}
+
+impl Writer {
+    /// A writer over the state that recovery left.
+    pub fn new(
+        engine: Arc<Engine>,
+        inbox: Inbox<Request>,
+        state: WriteState,
+        log: Log,
+        durable: DurableMark,
+        generation: Generation,
+    ) -> Writer {
+        let syncer = log.syncer();
+        Writer {
+            engine,
+            inbox,
+            state,
+            log,
+            syncer,
+            durable,
+            generation,
+            unsynced_commits: 0,
+            deferred: None,
+        }
+    }
+
+    /// Serves requests until the store is closed and the queue is empty, then closes.
+    pub fn run(&mut self) {
+        loop {
+            self.keep_house();
+            match self.inbox.recv(self.next_wake()) {
+                Received::Request(request) => self.serve(request),
+                Received::Nudged | Received::TimedOut => {}
+                Received::Ended => break,
+            }
+        }
+        self.close();
+    }
+
+    fn serve(&mut self, request: Request) {
+        if self.engine.pipeline.poison().is_some() {
+            metrics::add(&self.engine.metrics.failures, 1);
+            return request.refuse(&Error::Poisoned);
+        }
+        match request {
+            Request::Control(control) => self.control(control),
+            request => {
+                self.group(request);
+                if let Some(control) = self.deferred.take() {
+                    self.control(control);
+                }
+            }
+        }
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Sync(promise) => {
+                let (root, last) = (None, self.state.version);
+                let began = Instant::now();
+                let (needs_sync, sync_by) = (true, None);
+                let acks: Acks = vec![Box::new(ControlAck(promise))];
+                self.engine.pipeline.hand_over(Group {
+                    root,
+                    last,
+                    needs_sync,
+                    sync_by,
+                    began,
+                    acks,
+                });
+            }
+            Control::Checkpoint(promise) => self.checkpoint_for(Box::new(ControlAck(promise))),
+            Control::Inspect(inspect) => inspect(self),
+        }
+    }
+
+    /// Applies what is in the queue as one group, and commits it.
+    fn group(&mut self, first: Request) {
+        if let Err(error) = self.make_room() {
+            metrics::add(&self.engine.metrics.failures, 1);
+            return first.refuse(&error);
+        }
+        let generation = self.next_generation();
+        let mut gathered = Gathered {
+            start: self.state.begin_group(generation),
+            began: Instant::now(),
+            acks: Vec::new(),
+            requests: 0,
+            needs_sync: false,
+            sync_by: None,
+            first: Version(self.state.version.0 + 1),
+        };
+        self.apply(first, &mut gathered);
+        let log_bytes = self.log.record_bytes_max() / 2;
+        while gathered.requests < GROUP_REQUESTS_MAX
+            && !self.state.is_large()
+            && self.state.ops().len() < log_bytes
+            && self.state.pages.dirty_bytes() < self.engine.options.dirty_bytes
+            && self.deferred.is_none()
+        {
+            match self.next_request(&gathered) {
+                Some(Request::Control(control)) => self.deferred = Some(control),
+                Some(request) => self.apply(request, &mut gathered),
+                None => break,
+            }
+        }
+        metrics::raise(&self.engine.metrics.group_requests_max, gathered.requests as u64);
+        self.commit(gathered, generation);
+    }
+
+    /// The next request that is there already, or comes within the commit delay.
+    fn next_request(&mut self, gathered: &Gathered) -> Option<Request> {
+        if let Some(request) = self.inbox.try_recv() {
+            return Some(request);
+        }
+        let delay = self.engine.options.commit_delay;
+        let left = delay.checked_sub(gathered.began.elapsed()).filter(|left| !left.is_zero())?;
+        if !gathered.needs_sync {
+            return None;
+        }
+        match self.inbox.recv(Some(left)) {
+            Received::Request(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    fn apply(&mut self, request: Request, gathered: &mut Gathered) {
+        gathered.requests += 1;
+        match request {
+            Request::Batch { batch, promise } => {
+                let point = self.state.begin_request();
+                let durability = batch.durability_or(self.engine.options.durability);
+                let applied = batch.apply(&mut self.state);
+                match applied.and_then(|()| self.state.finish_request(1)) {
+                    Ok(()) => {
+                        let version = self.state.version.0;
+                        self.keep(Box::new(BatchAck { promise, version }), durability, gathered);
+                    }
+                    Err(error) => {
+                        self.undo(point);
+                        promise.fail(error);
+                    }
+                }
+            }
+            Request::Closure { mut work, durability } => {
+                let point = self.state.begin_request();
+                let verdict = work.run(&mut WriteTx::new(&mut self.state));
+                if verdict == Verdict::Undo {
+                    self.undo(point);
+                    // The version is for those who got one: this one's caller gets its own error.
+                    return work.done(self.state.version.0);
+                }
+                match self.state.finish_request(1) {
+                    Ok(()) => {
+                        let (work, version) = (Some(work), self.state.version.0);
+                        self.keep(Box::new(WorkAck { work, version }), durability, gathered);
+                    }
+                    Err(error) => {
+                        self.undo(point);
+                        work.fail(error);
+                    }
+                }
+            }
+            Request::Control(_) => unreachable!("controls end a group"),
+        }
+    }
+
+    fn undo(&mut self, point: Savepoint) {
+        metrics::add(&self.engine.metrics.failures, 1);
+        self.state.undo(point);
+    }
+
+    fn keep(&mut self, ack: Box<dyn Acknowledge>, durability: Durability, gathered: &mut Gathered) {
+        gathered.acks.push(ack);
+        self.unsynced_commits += 1;
+        let now = gathered.began;
+        match durability {
+            Durability::Sync => gathered.needs_sync = true,
+            Durability::EveryCommits(n) => {
+                if self.unsynced_commits >= u64::from(n) {
+                    gathered.needs_sync = true;
+                } else if self.unsynced_commits >= u64::from(n / 2) {
+                    // Begun at half, in the background, so that a steady stream seldom waits for it.
+                    gathered.sync_by = Some(now);
+                }
+            }
+            Durability::Interval(within) => {
+                let by = now + within / 2;
+                gathered.sync_by = Some(gathered.sync_by.map_or(by, |earlier| earlier.min(by)));
+            }
+            Durability::None => {}
+        }
+    }
+
+    fn commit(&mut self, gathered: Gathered, generation: Generation) {
+        if gathered.acks.is_empty() {
+            // Every request was undone: nothing to log, and the generation is skipped.
+            self.state.pages.commit_group();
+            return;
+        }
+        metrics::add(&self.engine.metrics.groups, 1);
+        metrics::add(&self.engine.metrics.commits, gathered.acks.len() as u64);
+        if self.state.is_large() {
+            return self.commit_large(gathered, generation);
+        }
+        let logged = self.append(gathered.first);
+        if let Err(error) = logged {
+            if self.log.is_poisoned() {
+                self.engine.pipeline.set_poison(&error);
+            }
+            return self.fail(gathered, &error);
+        }
+        metrics::add(&self.engine.metrics.log_bytes, self.state.ops().len() as u64);
+        self.state.pages.commit_group();
+        let root = Some(self.root(generation));
+        if gathered.needs_sync {
+            self.unsynced_commits = 0;
+        }
+        let Gathered { began, acks, needs_sync, sync_by, .. } = gathered;
+        let last = self.state.version;
+        self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
+    }
+
+    fn commit_large(&mut self, gathered: Gathered, generation: Generation) {
+        match self.commit_by_checkpoint(generation) {
+            Ok(()) => {
+                self.unsynced_commits = 0;
+                for mut ack in gathered.acks {
+                    ack.visible();
+                    ack.durable();
+                }
+            }
+            Err(error) => self.fail(gathered, &error),
+        }
+    }
+
+    /// Undoes a whole group that could not be logged; nothing of it was ever seen.
+    fn fail(&mut self, gathered: Gathered, error: &Error) {
+        metrics::add(&self.engine.metrics.failures, gathered.acks.len() as u64);
+        self.state.undo(gathered.start);
+        self.state.pages.commit_group();
+        for ack in gathered.acks {
+            ack.fail(error);
+        }
+    }
+
+    /// Appends the group's record; a full device is asked again a few times.
+    fn append(&mut self, first: Version) -> Result<()> {
+        let (last, synced) = (self.state.version, self.syncer.synced());
+        let mut pauses = RETRY_PAUSES.iter();
+        loop {
+            let appended = self.log.append(first, last, synced, self.state.ops());
+            match (appended, pauses.next()) {
+                (Ok(_), _) => return Ok(()),
+                (Err(Error::Full { what: Resource::Disk }), Some(&pause))
+                    if !self.log.is_poisoned() =>
+                {
+                    metrics::add(&self.engine.metrics.retries, 1);
+                    thread::sleep(pause);
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+
+    pub(super) fn next_generation(&mut self) -> Generation {
+        self.generation = Generation(self.generation.0 + 1);
+        self.generation
+    }
+
+    /// The newest state, to be published as `generation`; pinned from this moment on.
+    pub(super) fn root(&mut self, generation: Generation) -> Arc<View> {
+        self.state.view(generation, &self.engine.bell)
+    }
+
+    /// What the store's other threads work with.
+    pub fn shared_parts(&self) -> (Arc<Pager>, Syncer) {
+        (Arc::clone(self.state.pages.pager()), self.syncer.clone())
+    }
+
+    /// Tells the gauges how things stand.
+    fn gauge(&self) {
+        let (gauges, pages) = (&self.engine.metrics.gauges, &self.state.pages);
+        let (free, waiting, end) = pages.space_pages();
+        metrics::set(&gauges.log_bytes, self.log.bytes());
+        metrics::set(&gauges.dirty_bytes, pages.dirty_bytes());
+        metrics::set(&gauges.frame_bytes, pages.frame_bytes());
+        metrics::set(&gauges.free_pages, u64::from(free));
+        metrics::set(&gauges.waiting_pages, waiting);
+        metrics::set(&gauges.file_pages, u64::from(end));
+        metrics::set(&gauges.page_bytes, pages.page_bytes() as u64);
+        metrics::set(&gauges.snapshots, pages.snapshots().saturating_sub(1) as u64);
+    }
+
+    /// Publishes the newest state once more, behind the groups that wait: frames and pages given up
+    /// since then come back when the readers of earlier generations are gone.
+    pub(super) fn republish(&mut self, generation: Generation) {
+        let root = Some(self.root(generation));
+        let (last, began) = (self.state.version, Instant::now());
+        let (needs_sync, sync_by, acks) = (false, None, Vec::new());
+        self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
+    }
+
+    /// What is done between groups: checkpoints ended, readers gone, caches too full.
+    fn keep_house(&mut self) {
+        if self.engine.pipeline.poison().is_some() {
+            return;
+        }
+        self.settle_checkpoint();
+        self.state.pages.reclaim();
+        let pager = Arc::clone(self.state.pages.pager());
+        if !pager.has_map() && pager.take_pressure() {
+            let generation = self.next_generation();
+            self.state.pages.evict(self.engine.options.cache_bytes / 2, generation);
+            self.republish(generation);
+        }
+        self.maybe_checkpoint();
+        self.gauge();
+    }
+}

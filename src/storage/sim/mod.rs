@@ -1,0 +1,312 @@
+//! A disk whose power can be cut after any operation, and whose operations can be made to fail.
+//! Owns: [`SimDisk`]; [`Cut`], the moment; [`Image`], one of the things it can leave; [`Fault`].
+//! Absent on purpose: a map, so pages are read into frames; time; reordering of what is seen while
+//! the power is on: a running process always reads what it wrote.
+
+mod content;
+mod cut;
+mod fault;
+mod image;
+mod operation;
+
+pub use cut::{Cut, Cuts};
+pub use fault::{Failure, Fault};
+pub use image::{Image, Images};
+
+use super::{
+    LockMode, Storage, StorageFile,
+    lock::{Advisory, Hold},
+    map::Map,
+};
+use crate::{
+    error::{Error, Result},
+    sync::{Arc, Mutex, MutexGuard, lock},
+};
+use content::Content;
+use fault::{Deed, Faults};
+use operation::{Inode, Operation, State};
+use std::{collections::BTreeMap, io, time::Duration};
+
+/// A directory of files on a simulated disk. Clones are the same disk.
+///
+/// Every operation is recorded and has an index. A run is looked at afterwards:
+/// [`cuts`](Self::cuts) gives every moment at which the power could have gone, [`Cut::images`] what
+/// it could have left, and [`Image::disk`] a disk to open a store on.
+#[derive(Clone, Default)]
+pub struct SimDisk {
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Default)]
+struct Disk {
+    /// What a process sees.
+    live: State,
+    /// What was durable before the first recorded operation.
+    base: State,
+    operations: Vec<Arc<Operation>>,
+    /// Each with the number of operations before it.
+    marks: Vec<(usize, u64)>,
+    locks: BTreeMap<Inode, Arc<Advisory>>,
+    last_inode: Inode,
+    faults: Faults,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new() -> SimDisk {
+        SimDisk::default()
+    }
+
+    fn with(state: State) -> SimDisk {
+        let disk = Disk {
+            last_inode: state.last_inode(),
+            base: state.clone(),
+            live: state,
+            ..Disk::default()
+        };
+        SimDisk { disk: Arc::new(Mutex::new(disk)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        lock(&self.disk)
+    }
+
+    /// Records that something happened in the world outside: a commit was acknowledged, say. A cut
+    /// tells which marks came before it.
+    pub fn mark(&self, value: u64) {
+        let mut disk = self.lock();
+        let at = disk.operations.len();
+        disk.marks.push((at, value));
+    }
+
+    /// How many operations have been recorded: reads and marks are none; failed ones are.
+    pub fn operations(&self) -> usize {
+        self.lock().operations.len()
+    }
+
+    /// What the operation of this index was, in words; `None` if there is none.
+    pub fn describe(&self, index: usize) -> Option<String> {
+        let disk = self.lock();
+        disk.operations.get(index).map(ToString::to_string)
+    }
+
+    /// Every power cut there could have been, in order, of what has been recorded until now.
+    pub fn cuts(&self) -> Cuts {
+        let disk = self.lock();
+        let (base, marks) = (disk.base.clone(), disk.marks.as_slice().into());
+        Cuts::new(base, disk.operations.clone(), marks)
+    }
+
+    /// The power cut after the first `at` operations.
+    ///
+    /// # Panics
+    /// If there were not so many.
+    pub fn cut(&self, at: usize) -> Cut {
+        self.cuts().nth(at).expect("a cut lies within the record")
+    }
+
+    /// Makes everything durable and forgets the record, marks included: what follows starts here.
+    pub fn settle(&self) {
+        let mut disk = self.lock();
+        disk.base = disk.live.clone();
+        disk.base.forget_nameless();
+        disk.operations.clear();
+        disk.marks.clear();
+    }
+
+    /// Sets a fault, beside those that are set.
+    pub fn fail(&self, fault: Fault) {
+        self.lock().faults.set(fault);
+    }
+
+    /// Takes all faults back: there is space again, the device answers again.
+    pub fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// How many operations have been made to fail.
+    pub fn fired(&self) -> u64 {
+        self.lock().faults.fired()
+    }
+
+    fn share(&self, disk: &mut Disk, inode: Inode, name: &str) -> Arc<dyn StorageFile> {
+        let advisory = disk.locks.entry(inode).or_default();
+        Arc::new(OpenFile {
+            disk: self.clone(),
+            inode,
+            name: name.to_owned(),
+            hold: Hold::new(Arc::clone(advisory)),
+        })
+    }
+}
+
+impl Disk {
+    /// Does the operation and records it, unless a fault says otherwise.
+    fn perform(&mut self, deed: Deed, name: &str, operation: Operation) -> Result<()> {
+        let Some(failure) = self.faults.strike(deed) else {
+            self.record(operation);
+            return Ok(());
+        };
+        let verb = deed.verb();
+        self.record(match operation {
+            Operation::Write { inode, offset, bytes } if failure == Failure::ShortWrite => {
+                let bytes = bytes[..bytes.len() / 2].into();
+                Operation::Write { inode, offset, bytes }
+            }
+            Operation::Sync { inode } => Operation::FailedSync { inode },
+            _ => Operation::Failed { verb },
+        });
+        Err(injected(verb, name, failure))
+    }
+
+    fn record(&mut self, operation: Operation) {
+        self.live.apply(&operation);
+        self.operations.push(Arc::new(operation));
+    }
+
+    fn find(&self, deed: Deed, name: &str) -> Result<Inode> {
+        let absent = || failed(deed.verb(), name, io::ErrorKind::NotFound);
+        self.live.find(name).ok_or_else(absent)
+    }
+}
+
+fn failed(op: &'static str, name: &str, kind: io::ErrorKind) -> Error {
+    Error::io(op, name, kind.into())
+}
+
+fn injected(op: &'static str, name: &str, failure: Failure) -> Error {
+    let source = io::Error::new(failure.kind(), "the simulated disk was told to fail");
+    Error::io(op, name, source)
+}
+
+impl Storage for SimDisk {
+    fn open(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
+        let mut disk = self.lock();
+        match disk.live.find(name) {
+            Some(inode) => Ok(self.share(&mut disk, inode, name)),
+            None => Err(failed("open", name, io::ErrorKind::NotFound)),
+        }
+    }
+
+    fn create(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
+        let mut disk = self.lock();
+        if disk.live.find(name).is_some() {
+            return Err(failed("create", name, io::ErrorKind::AlreadyExists));
+        }
+        let inode = disk.last_inode + 1;
+        let operation = Operation::Create { name: name.into(), inode };
+        disk.perform(Deed::Create, name, operation)?;
+        disk.last_inode = inode;
+        Ok(self.share(&mut disk, inode, name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let mut disk = self.lock();
+        let inode = disk.find(Deed::Rename, from)?;
+        let operation = Operation::Rename { from: from.into(), to: to.into(), inode };
+        disk.perform(Deed::Rename, from, operation)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let mut disk = self.lock();
+        disk.find(Deed::Remove, name)?;
+        let operation = Operation::Remove { name: name.into() };
+        disk.perform(Deed::Remove, name, operation)
+    }
+
+    fn list(&self) -> Result<Vec<String>> {
+        let disk = self.lock();
+        Ok(disk.live.names().map(ToString::to_string).collect())
+    }
+
+    fn sync_dir(&self) -> Result<()> {
+        let mut disk = self.lock();
+        disk.perform(Deed::SyncDir, ".", Operation::SyncDir)
+    }
+}
+
+struct OpenFile {
+    disk: SimDisk,
+    inode: Inode,
+    name: String,
+    hold: Hold,
+}
+
+impl OpenFile {
+    fn content<'disk>(&self, disk: &'disk Disk) -> &'disk Content {
+        // Files that lost their name are kept while the disk is, for those who have them open.
+        disk.live.file(self.inode).expect("an open file exists")
+    }
+}
+
+impl StorageFile for OpenFile {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let mut disk = self.disk.lock();
+        if let Some(failure) = disk.faults.strike(Deed::Read) {
+            return Err(injected("read", &self.name, failure));
+        }
+        let content = self.content(&disk);
+        if !content.holds(offset, bytes.len()) {
+            return Err(failed("read", &self.name, io::ErrorKind::UnexpectedEof));
+        }
+        content.read(bytes, offset);
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let mut disk = self.disk.lock();
+        let content = self.content(&disk);
+        assert!(
+            content.holds(offset, bytes.len()),
+            "write of {} bytes at {offset} of {} beyond its {} bytes: allocate first",
+            bytes.len(),
+            self.name,
+            content.len(),
+        );
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let operation = Operation::Write { inode: self.inode, offset, bytes: bytes.into() };
+        disk.perform(Deed::Write, &self.name, operation)
+    }
+
+    fn allocate(&self, len: u64) -> Result<()> {
+        let mut disk = self.disk.lock();
+        let from = self.content(&disk).len();
+        if len <= from {
+            return Ok(());
+        }
+        let (inode, to) = (self.inode, len);
+        disk.perform(Deed::Grow, &self.name, Operation::Grow { inode, from, to })
+    }
+
+    fn truncate(&self, len: u64) -> Result<()> {
+        let mut disk = self.disk.lock();
+        if len >= self.content(&disk).len() {
+            return Ok(());
+        }
+        let inode = self.inode;
+        disk.perform(Deed::Truncate, &self.name, Operation::Truncate { inode, len })
+    }
+
+    fn len(&self) -> Result<u64> {
+        Ok(self.content(&self.disk.lock()).len())
+    }
+
+    fn sync(&self) -> Result<()> {
+        let inode = self.inode;
+        let mut disk = self.disk.lock();
+        disk.perform(Deed::Sync, &self.name, Operation::Sync { inode })
+    }
+
+    fn lock(&self, mode: LockMode, timeout: Duration) -> Result<()> {
+        self.hold.take(mode, timeout)
+    }
+
+    fn map(&self) -> Option<Arc<Map>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

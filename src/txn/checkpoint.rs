@@ -1,0 +1,387 @@
+//! When the writer takes a checkpoint, what goes into it, and what follows from its end.
+//! Owns: [`DurableMark`], what the newest durable meta page names. Keeps I3 and I10.
+
+use super::{
+    checkpointer::{Job, Outcome},
+    metrics,
+    pipeline::Acknowledge,
+    recover::renew_meta,
+    writer::Writer,
+};
+use crate::{
+    error::{Error, Resource, Result},
+    page::{
+        Child, PageId, Run,
+        meta::{LogPosition, Meta},
+    },
+    pager::{
+        Pages,
+        checkpoint::{Cut, Extra, Failure},
+        write::{DirtyPage, Extent},
+    },
+    publish::{Generation, Lease, Pin, Version},
+    sync::Arc,
+    wal::Position,
+};
+use std::time::{Duration, Instant};
+
+/// After a checkpoint that failed for want of space the next one waits this long, doubled each time.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// What the newest durable meta page names, and how the last attempts to replace it went.
+pub struct DurableMark {
+    /// The meta page.
+    pub meta: Meta,
+    /// Its runs beside the trees: free again once no meta page names them.
+    pub extras: Vec<Extent>,
+    /// Keeps the page numbers that it names from being used again.
+    pub pin: Pin,
+    /// Requests that wait for the next checkpoint to be durable.
+    pub waiters: Vec<Box<dyn Acknowledge>>,
+    /// After failures: when to try again, and the pause after that.
+    pub retry: Option<(Instant, Duration)>,
+    /// What the last attempt failed with.
+    pub failure: Option<Error>,
+}
+
+impl DurableMark {
+    /// The mark of a store just opened.
+    pub fn new(meta: Meta, extras: Vec<Extent>, pin: Pin) -> DurableMark {
+        DurableMark { meta, extras, pin, waiters: Vec::new(), retry: None, failure: None }
+    }
+}
+
+/// A log position as the meta page keeps it.
+pub fn log_position(position: Position) -> LogPosition {
+    let Position { life, offset, chain } = position;
+    LogPosition { life, offset, chain }
+}
+
+/// The log position that a meta page names.
+pub fn position(kept: LogPosition) -> Position {
+    let LogPosition { life, offset, chain } = kept;
+    Position { life, offset, chain }
+}
+
+impl Writer {
+    /// Waits until there is room for another group, by checkpoints if need be.
+    ///
+    /// # Errors
+    /// `Error::Full` if dirty pages or the log are at their limit and checkpoints fail.
+    pub(super) fn make_room(&mut self) -> Result<()> {
+        loop {
+            self.settle_checkpoint();
+            if let Some(error) = self.engine.pipeline.poison() {
+                return Err(error.clone());
+            }
+            let Some(lacking) = self.lacking() else { return Ok(()) };
+            if self.engine.checkpointer.is_busy() {
+                self.await_checkpoint();
+                continue;
+            }
+            let waits = self.durable.retry.is_some_and(|(at, _)| Instant::now() < at);
+            if waits || self.start_checkpoint().is_err() {
+                return Err(Error::Full { what: lacking });
+            }
+        }
+    }
+
+    fn lacking(&self) -> Option<Resource> {
+        if self.state.pages.dirty_bytes() >= self.engine.options.dirty_bytes {
+            return Some(Resource::DirtyBytes);
+        }
+        (self.log.bytes() >= 2 * self.log_bytes_wanted()).then_some(Resource::Log)
+    }
+
+    /// The log's length at which a checkpoint starts: as much as the dirty pages it stands for.
+    fn log_bytes_wanted(&self) -> u64 {
+        self.engine.options.dirty_bytes.max(4 * self.engine.options.log_segment_bytes)
+    }
+
+    /// Starts a checkpoint at half of the limits.
+    pub(super) fn maybe_checkpoint(&mut self) {
+        let dirty = self.state.pages.dirty_bytes() >= self.engine.options.dirty_bytes / 2;
+        let wanted = dirty
+            || self.log.bytes() >= self.log_bytes_wanted()
+            || !self.durable.waiters.is_empty();
+        let waits = self.durable.retry.is_some_and(|(at, _)| Instant::now() < at);
+        if wanted && !waits && !self.engine.checkpointer.is_busy() {
+            // A failure is kept in `durable.failure` and tried again with backoff.
+            let _ = self.start_checkpoint();
+        }
+    }
+
+    /// How long the writer may sleep before it has something to do on its own.
+    pub(super) fn next_wake(&self) -> Option<Duration> {
+        let (at, _) = self.durable.retry?;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    /// A checkpoint that holds everything up to now, answered when it is durable.
+    pub(super) fn checkpoint_for(&mut self, ack: Box<dyn Acknowledge>) {
+        // One that is on its way was cut before this request: another must follow.
+        self.await_checkpoint();
+        self.durable.retry = None;
+        self.durable.waiters.push(ack);
+        if let Err(error) = self.start_checkpoint() {
+            self.answer_waiters(Err(&error));
+        }
+    }
+
+    fn start_checkpoint(&mut self) -> Result<()> {
+        // Nothing applied and unpublished: the cut is the published state, of which every page is
+        // logged.
+        self.engine.pipeline.wait_idle()?;
+        let generation = self.generation;
+        match self.cut() {
+            Ok((job, lease)) => {
+                self.state.pages.pin_pages(self.state.version, generation, lease);
+                self.engine.checkpointer.start(Box::new(job));
+                Ok(())
+            }
+            Err(error) => {
+                self.note_failure(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a cut of the state applied last.
+    /// The lease is for [`WritePager::pin_pages`](crate::pager::write::WritePager::pin_pages).
+    fn cut(&mut self) -> Result<(Job, Arc<Lease>)> {
+        let pages = self.state.pages.dirty();
+        let (pin, lease) = Pin::new(&self.engine.bell);
+        let mut meta = self.durable.meta.clone();
+        meta.sequence += 1;
+        meta.version = self.state.version;
+        meta.next_table = self.state.next_table;
+        meta.log = log_position(self.log.position());
+        let mut cut = Cut { pages, extras: Vec::new(), meta };
+        let mut extents = Vec::new();
+        if let Err(error) = self.lay_out_extras(&mut cut, &mut extents) {
+            for extent in extents {
+                self.state.pages.give_pages(extent);
+            }
+            return Err(error);
+        }
+        // The frames must stay until the cut is written: the published snapshot's pin holds them.
+        let root = self.engine.published.pin();
+        Ok((Job { cut, root: Some(root), pin, extras: extents }, lease))
+    }
+
+    /// Places and encodes the catalog and the list of free space.
+    fn lay_out_extras(&mut self, cut: &mut Cut, extents: &mut Vec<Extent>) -> Result<()> {
+        let birth = self.state.version;
+        cut.meta.catalog = None;
+        if !self.state.catalog.is_empty() {
+            let mut content = Vec::new();
+            self.state.catalog.encode(&mut content);
+            let run = self.take_run(content.len(), birth, extents)?;
+            cut.meta.catalog = Some(run);
+            cut.extras.push(Extra { first: run.first.page, content, birth });
+        }
+        // The list says what is free once this checkpoint counts, its own pages excepted: taken for
+        // the worst case first, and the rest given back.
+        let worst = self.state.pages.free_space_bytes_max(self.durable.extras.len() + 2);
+        let run = self.take_run(worst, birth, extents)?;
+        let taken = extents.last_mut().expect("just taken");
+        let page_bytes = self.state.pages.page_bytes();
+        let mut content = Vec::new();
+        self.state.pages.encode_free_space(&self.durable.extras, &mut content);
+        // Giving the tail back may add one extent to the list.
+        let len = (content.len() + 10).min(worst) as u32;
+        let keep = Run { len, ..run }.pages(page_bytes);
+        if keep < taken.pages {
+            let first = PageId(taken.first.0 + keep);
+            let pages = taken.pages - keep;
+            taken.pages = keep;
+            self.state.pages.give_pages(Extent { first, pages });
+            content.clear();
+            self.state.pages.encode_free_space(&self.durable.extras, &mut content);
+        }
+        let run = Run { len: content.len() as u32, ..run };
+        cut.meta.free_space = Some(run);
+        cut.meta.page_count = self.state.pages.end();
+        cut.extras.push(Extra { first: run.first.page, content, birth });
+        Ok(())
+    }
+
+    fn take_run(&mut self, len: usize, birth: Version, out: &mut Vec<Extent>) -> Result<Run> {
+        let first = Child { page: PageId(0), birth: birth.0 as u32 };
+        let mut run = Run { first, len: len as u32 };
+        let pages = run.pages(self.state.pages.page_bytes());
+        run.first.page = self.state.pages.take_pages(pages)?;
+        out.push(Extent { first: run.first.page, pages });
+        Ok(run)
+    }
+
+    /// Takes note of a checkpoint that has ended, if one has.
+    pub(super) fn settle_checkpoint(&mut self) {
+        if let Some((job, outcome)) = self.engine.checkpointer.take_finished() {
+            self.finish_checkpoint(*job, outcome);
+        }
+    }
+
+    fn await_checkpoint(&mut self) {
+        if let Some((job, outcome)) = self.engine.checkpointer.wait_finished() {
+            self.finish_checkpoint(*job, outcome);
+        }
+    }
+
+    fn finish_checkpoint(&mut self, job: Job, outcome: Outcome) {
+        match outcome {
+            Ok(()) => {
+                let generation = self.next_generation();
+                let written = self.advance(job);
+                self.state.pages.mark_clean(&written, generation);
+                self.republish(generation);
+                self.answer_waiters(Ok(()));
+            }
+            Err(failure) => {
+                self.abandon(job, &failure);
+                self.answer_waiters(Err(failure.error()));
+            }
+        }
+    }
+
+    /// The durable mark moves: what only the former meta page named is free, the log behind it goes.
+    fn advance(&mut self, job: Job) -> Vec<DirtyPage> {
+        let Job { cut, root, pin, extras } = job;
+        let former = std::mem::replace(&mut self.durable.extras, extras);
+        for extent in former {
+            self.state.pages.give_pages(extent);
+        }
+        self.durable.meta = cut.meta;
+        self.durable.pin = pin;
+        self.durable.retry = None;
+        self.durable.failure = None;
+        // Only now: the page numbers are held by the durable pin from here on.
+        drop(root);
+        metrics::add(&self.engine.metrics.checkpoints, 1);
+        self.engine.pipeline.note_durable(self.durable.meta.version);
+        let position = position(self.durable.meta.log);
+        if let Err(error) = self.log.release(position) {
+            // The segments stay until the next checkpoint or the next opening.
+            self.durable.failure = Some(error);
+        }
+        cut.pages
+    }
+
+    fn abandon(&mut self, job: Job, failure: &Failure) {
+        for extent in job.extras {
+            self.state.pages.give_pages(extent);
+        }
+        match failure {
+            Failure::Abandoned(error) => self.note_failure(error),
+            Failure::Poisoned(error) => self.engine.pipeline.set_poison(error),
+        }
+    }
+
+    fn note_failure(&mut self, error: &Error) {
+        metrics::add(&self.engine.metrics.checkpoint_failures, 1);
+        let pause = self.durable.retry.map_or(BACKOFF_MIN, |(_, pause)| pause);
+        self.durable.retry = Some((Instant::now() + pause, (pause * 2).min(BACKOFF_MAX)));
+        self.durable.failure = Some(error.clone());
+    }
+
+    fn answer_waiters(&mut self, outcome: Result<(), &Error>) {
+        for mut waiter in std::mem::take(&mut self.durable.waiters) {
+            match outcome {
+                Ok(()) => {
+                    waiter.visible();
+                    waiter.durable();
+                }
+                Err(error) => waiter.fail(error),
+            }
+        }
+    }
+
+    /// Commits the group just applied by a checkpoint, because the log does not hold it; nothing is
+    /// applied after it until its meta pages are synced and it is published.
+    ///
+    /// # Errors
+    /// The group is not committed and must be undone; or the store is poisoned.
+    pub(super) fn commit_by_checkpoint(&mut self, generation: Generation) -> Result<()> {
+        self.engine.pipeline.wait_idle()?;
+        if let Some((job, outcome)) = self.engine.checkpointer.wait_finished() {
+            // As `finish_checkpoint`, but the publication is left to this group: its generation is
+            // reserved already.
+            match outcome {
+                Ok(()) => {
+                    let written = self.advance(*job);
+                    self.state.pages.mark_clean(&written, generation);
+                    self.answer_waiters(Ok(()));
+                }
+                Err(failure) => {
+                    self.abandon(*job, &failure);
+                    self.answer_waiters(Err(failure.error()));
+                    if let Failure::Poisoned(error) = failure {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let (job, lease) = self.cut()?;
+        let pager = Arc::clone(self.state.pages.pager());
+        if let Err(failure) = job.carry_out(&pager, &self.syncer, &self.engine.metrics) {
+            self.abandon(job, &failure);
+            return Err(failure.error().clone());
+        }
+        self.state.pages.commit_group();
+        self.state.pages.pin_pages(self.state.version, generation, lease);
+        let root = self.root(generation);
+        self.engine.published.publish(root, generation.0);
+        let generation = self.next_generation();
+        let written = self.advance(job);
+        self.state.pages.mark_clean(&written, generation);
+        self.republish(generation);
+        Ok(())
+    }
+
+    /// Makes durable what recovery replayed, by a checkpoint that names the new log; nothing of it has
+    /// been published. The writer has no other threads yet.
+    ///
+    /// # Errors
+    /// The directory is as it was found, or holds the checkpoint; opening it again tells.
+    pub fn settle_recovery(&mut self, records: u64) -> Result<()> {
+        if records == 0 {
+            return renew_meta(self.state.pages.pager(), &mut self.durable, &self.log);
+        }
+        let (job, lease) = self.cut()?;
+        let pager = Arc::clone(self.state.pages.pager());
+        let outcome = job.carry_out(&pager, &self.syncer, &self.engine.metrics);
+        outcome.map_err(|failure| failure.error().clone())?;
+        self.state.pages.pin_pages(self.state.version, self.generation, lease);
+        self.finish_checkpoint(job, Ok(()));
+        Ok(())
+    }
+
+    /// The last act: everything handed over is settled, and a final checkpoint leaves no log behind.
+    pub(super) fn close(&mut self) {
+        let settled = self.engine.pipeline.wait_idle();
+        self.await_checkpoint();
+        if settled.is_ok() && self.engine.pipeline.poison().is_none() && self.has_news() {
+            let closed = self.cut().map_err(Failure::Abandoned).and_then(|(job, _lease)| {
+                let pager = Arc::clone(self.state.pages.pager());
+                job.carry_out(&pager, &self.syncer, &self.engine.metrics).map(|()| job)
+            });
+            match closed {
+                Ok(job) => drop(self.advance(job)),
+                Err(Failure::Poisoned(error)) => self.engine.pipeline.set_poison(&error),
+                // The log still holds everything: the next opening replays it.
+                Err(Failure::Abandoned(error)) => self.note_failure(&error),
+            }
+        }
+        self.answer_waiters(Err(&Error::Closed));
+        self.state.pages.reclaim();
+        let snapshots = self.state.pages.snapshots().saturating_sub(1) as u64;
+        metrics::set(&self.engine.metrics.gauges.snapshots, snapshots);
+        self.engine.checkpointer.end();
+        self.engine.pipeline.end();
+    }
+
+    fn has_news(&self) -> bool {
+        self.state.version != self.durable.meta.version || self.state.pages.dirty_bytes() > 0
+    }
+}

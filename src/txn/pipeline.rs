@@ -1,0 +1,302 @@
+//! From logged to answered: one sync for all groups that wait for it, publication in their order,
+//! then the answers.
+//! Owns: [`Pipeline`], where the writer hands over groups, and the log thread's loop. Keeps I10, I11
+//! and I12: published implies logged, answered as durable implies synced, answered implies visible.
+//!
+//! The writer publishes a group itself if no group before it waits and it needs no sync: a hop to
+//! another thread costs more than the rest of such a commit.
+
+use super::{
+    answer::Home,
+    metrics::{Metrics, add},
+    snapshot::View,
+};
+use crate::{
+    error::{Error, Result},
+    publish::{Published, Version},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicU64, Ordering},
+        lock, wait, wait_timeout,
+    },
+    wal::Syncer,
+};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// One request's answers, to be given in this order: visible, durable. Given by whichever thread
+/// gets there; dropping it unanswered answers an error.
+pub trait Acknowledge: Send {
+    /// The commit is published.
+    fn visible(&mut self);
+    /// The commit is on the device.
+    fn durable(&mut self);
+    /// It never will be; or, after a failed sync, nobody knows until the store is reopened.
+    fn fail(self: Box<Self>, error: &Error);
+    /// Whether anybody may still ask for the answer. False lets go of it early, and nothing more.
+    fn is_awaited(&self) -> bool;
+}
+
+/// The answers of one group's requests.
+pub type Acks = Vec<Box<dyn Acknowledge>>;
+
+/// What one log record holds, on its way to its readers.
+pub struct Group {
+    /// What is published; none if the group only asks for a sync.
+    pub root: Option<Arc<View>>,
+    /// The last version that must be logged for the group to count.
+    pub last: Version,
+    /// Whether it may be seen only after a sync.
+    pub needs_sync: bool,
+    /// A sync is wanted by then, though nobody waits for it.
+    pub sync_by: Option<Instant>,
+    /// When the first of its requests was taken up.
+    pub began: Instant,
+    /// Its requests' answers.
+    pub acks: Acks,
+}
+
+#[derive(Default)]
+struct State {
+    groups: VecDeque<Group>,
+    /// The log thread holds groups that are not published yet.
+    in_hand: bool,
+    /// Visible, and their durable answer still owed.
+    unsynced: VecDeque<(Version, Acks)>,
+    sync_by: Option<Instant>,
+    ended: bool,
+}
+
+/// The way from the writer to the readers.
+pub struct Pipeline {
+    state: Mutex<State>,
+    changed: Condvar,
+    published: Arc<Published<View>>,
+    metrics: Arc<Metrics>,
+    poison: OnceLock<Error>,
+    home: Home,
+    /// The last version known durable, by the log or by a checkpoint.
+    durable: AtomicU64,
+}
+
+impl Pipeline {
+    /// A pipeline that publishes to `published`, where everything up to `durable` is durable.
+    pub fn new(
+        published: Arc<Published<View>>,
+        metrics: Arc<Metrics>,
+        home: Home,
+        durable: Version,
+    ) -> Pipeline {
+        Pipeline {
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            published,
+            metrics,
+            poison: OnceLock::new(),
+            home,
+            durable: AtomicU64::new(durable.0),
+        }
+    }
+
+    /// The error that poisoned the store, if one did.
+    pub fn poison(&self) -> Option<&Error> {
+        self.poison.get()
+    }
+
+    /// Poisons the store for writing, for good.
+    pub fn set_poison(&self, error: &Error) {
+        let _ = self.poison.set(error.clone());
+        self.home.poison();
+        let _guard = lock(&self.state);
+        self.changed.notify_all();
+    }
+
+    /// The last version known durable.
+    pub fn durable(&self) -> Version {
+        // Acquire: pairs with the Release in `note_durable`; whoever sees the number sees the answers'
+        // causes.
+        Version(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Hands over a group that is in the log. Groups come from the writer alone, in their order.
+    pub fn hand_over(&self, mut group: Group) {
+        let mut state = lock(&self.state);
+        let first = state.groups.is_empty() && !state.in_hand;
+        if group.needs_sync || !first || self.poison().is_some() {
+            state.groups.push_back(group);
+            self.changed.notify_all();
+            return;
+        }
+        if group.sync_by.is_some_and(|by| state.sync_by.is_none_or(|earlier| by < earlier)) {
+            state.sync_by = group.sync_by;
+            self.changed.notify_all();
+        }
+        drop(state);
+        self.publish(&mut group);
+        self.owe(vec![group]);
+    }
+
+    /// Asks for a sync of what is visible and not durable, without waiting for it.
+    pub fn want_sync(&self) {
+        let mut state = lock(&self.state);
+        state.sync_by = Some(Instant::now());
+        self.changed.notify_all();
+    }
+
+    /// Waits until every group handed over is published or failed.
+    pub fn wait_idle(&self) -> Result<()> {
+        let mut state = lock(&self.state);
+        while !state.groups.is_empty() || state.in_hand {
+            state = wait(&self.changed, state);
+        }
+        match self.poison() {
+            None => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
+    }
+
+    /// Everything up to `version` is durable: gives the answers that waited for it.
+    pub fn note_durable(&self, version: Version) {
+        // Release: pairs with the Acquire in `durable`.
+        self.durable.fetch_max(version.0, Ordering::Release);
+        let mut settled = Vec::new();
+        let mut state = lock(&self.state);
+        while state.unsynced.front().is_some_and(|(last, _)| *last <= version) {
+            settled.extend(state.unsynced.pop_front());
+        }
+        drop(state);
+        for ack in settled.iter_mut().flat_map(|(_, acks)| acks) {
+            ack.durable();
+        }
+    }
+
+    /// Ends the log thread once nothing is left to do.
+    pub fn end(&self) {
+        lock(&self.state).ended = true;
+        self.changed.notify_all();
+    }
+
+    /// The log thread: syncs, publishes, answers, until [`end`](Self::end).
+    pub fn run(&self, syncer: &Syncer) {
+        while let Some(groups) = self.next_work() {
+            self.settle(groups, syncer);
+            let mut state = lock(&self.state);
+            state.in_hand = false;
+            self.changed.notify_all();
+        }
+        let leftover = std::mem::take(&mut lock(&self.state).unsynced);
+        let error = self.poison().cloned().unwrap_or(Error::Closed);
+        for ack in leftover.into_iter().flat_map(|(_, acks)| acks) {
+            ack.fail(&error);
+        }
+    }
+
+    /// The groups to settle; none of them if only a sync is due. `None` at the end.
+    fn next_work(&self) -> Option<VecDeque<Group>> {
+        let mut state: MutexGuard<'_, State> = lock(&self.state);
+        loop {
+            if !state.groups.is_empty() {
+                state.in_hand = true;
+                return Some(std::mem::take(&mut state.groups));
+            }
+            let due = state.sync_by.map(|by| by.saturating_duration_since(Instant::now()));
+            if self.poison().is_some() && !state.unsynced.is_empty() {
+                return Some(VecDeque::new());
+            }
+            match due {
+                Some(Duration::ZERO) => return Some(VecDeque::new()),
+                _ if state.ended => return None,
+                Some(left) => (state, _) = wait_timeout(&self.changed, state, left),
+                None => state = wait(&self.changed, state),
+            }
+        }
+    }
+
+    fn settle(&self, mut groups: VecDeque<Group>, syncer: &Syncer) {
+        let due = {
+            let state = lock(&self.state);
+            state.sync_by.is_some_and(|by| by <= Instant::now())
+        };
+        let mut settled = Vec::new();
+        while self.poison().is_none() && groups.front().is_some_and(|group| !group.needs_sync) {
+            let mut group = groups.pop_front().expect("just seen");
+            self.publish(&mut group);
+            settled.push(group);
+        }
+        self.owe(settled);
+        if groups.is_empty() && !due && self.poison().is_none() {
+            return;
+        }
+        match self.sync(syncer) {
+            Ok(version) => {
+                let mut settled = Vec::with_capacity(groups.len());
+                for mut group in groups {
+                    self.publish(&mut group);
+                    settled.push(group);
+                }
+                self.owe(settled);
+                self.note_durable(version);
+            }
+            Err(error) => self.fail_all(groups, &error),
+        }
+    }
+
+    /// One sync of the log for everything appended so far.
+    fn sync(&self, syncer: &Syncer) -> Result<Version> {
+        if let Some(error) = self.poison() {
+            return Err(error.clone());
+        }
+        lock(&self.state).sync_by = None;
+        let began = Instant::now();
+        let synced = syncer.sync();
+        self.metrics.sync_latency.record(began.elapsed());
+        add(&self.metrics.log_syncs, 1);
+        if let Err(error) = &synced {
+            // Never retried: a later sync can report success with the data lost (I10).
+            self.set_poison(error);
+        }
+        synced
+    }
+
+    fn publish(&self, group: &mut Group) {
+        if let Some(root) = group.root.take() {
+            let word = root.generation.0;
+            self.published.publish(root, word);
+        }
+        // Counted before the answers, so that whoever has one finds it counted.
+        if !group.acks.is_empty() {
+            self.metrics.commit_latency.record(group.began.elapsed());
+        }
+        for ack in &mut group.acks {
+            ack.visible();
+        }
+    }
+
+    fn owe(&self, groups: Vec<Group>) {
+        if groups.is_empty() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        for group in groups {
+            if let Some(by) = group.sync_by {
+                state.sync_by = Some(state.sync_by.map_or(by, |earlier| earlier.min(by)));
+            }
+            // Most callers want no more than visibility: a store that never syncs must not keep an
+            // answer for each commit.
+            let acks: Acks = group.acks.into_iter().filter(|ack| ack.is_awaited()).collect();
+            if !acks.is_empty() {
+                state.unsynced.push_back((group.last, acks));
+            }
+        }
+    }
+
+    fn fail_all(&self, groups: VecDeque<Group>, error: &Error) {
+        let unsynced = std::mem::take(&mut lock(&self.state).unsynced);
+        let owed = unsynced.into_iter().flat_map(|(_, acks)| acks);
+        for ack in owed.chain(groups.into_iter().flat_map(|group| group.acks)) {
+            ack.fail(error);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Tables as ordered bytes, whoever holds them: what typed handles and batches stand on.
+//! Owns: [`ReadRaw`], [`WriteRaw`] and how a table is asked for ([`Asked`]).
+//! Absent on purpose: types, but for the hashes that tell them apart.
+
+use super::{
+    catalog::{Catalog, TableTypes},
+    snapshot::View,
+    write::WriteState,
+};
+use crate::{
+    error::Result,
+    pager::{Pager, write::WritePager},
+    tree::cursor::Range,
+};
+use std::ops::Bound;
+
+pub use crate::tree::cursor::Entry;
+
+/// A table as a caller names it.
+#[derive(Clone, Copy)]
+pub struct Asked<'n> {
+    /// Its name.
+    pub name: &'n str,
+    /// The name's hash.
+    pub hash: u64,
+    /// The hash of the key type.
+    pub key: u64,
+    /// The hash of the value type.
+    pub value: u64,
+    /// Both with their names, which are put together only when they are needed.
+    pub types: fn() -> TableTypes,
+}
+
+impl Asked<'_> {
+    /// Where the table is in `catalog`; none if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::TypeMismatch`](crate::Error::TypeMismatch) if it has other types.
+    #[inline]
+    pub fn find(&self, catalog: &Catalog) -> Result<Option<usize>> {
+        let Some(index) = catalog.find(self.hash, self.name) else {
+            return Ok(None);
+        };
+        let entry = catalog.entry(index);
+        if !entry.types.matches(self.key, self.value) {
+            entry.expect_types(&(self.types)())?;
+        }
+        Ok(Some(index))
+    }
+}
+
+/// Reads of tables by their index. What is borrowed lives as long as the source is not changed.
+pub trait ReadRaw {
+    /// The entries of a range, from both ends.
+    type Range<'r>: DoubleEndedIterator<Item = Result<Entry<'r>>>
+    where
+        Self: 'r;
+
+    /// The number of entries.
+    fn len(&self, table: usize) -> Result<u64>;
+    /// The value of `key`.
+    fn get(&self, table: usize, key: &[u8]) -> Result<Option<&[u8]>>;
+    /// The values of `keys`, in their order.
+    fn get_many(&self, table: usize, keys: &[&[u8]]) -> Result<Vec<Option<&[u8]>>>;
+    /// The entry with the smallest key.
+    fn first(&self, table: usize) -> Result<Option<Entry<'_>>>;
+    /// The entry with the greatest key.
+    fn last(&self, table: usize) -> Result<Option<Entry<'_>>>;
+    /// The entries between two bounds; none if they are in the wrong order.
+    fn range(&self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Self::Range<'_>>;
+}
+
+/// Changes of tables by their index.
+pub trait WriteRaw: ReadRaw {
+    /// The index of a table, which is created if it is not there. It holds until the next table is
+    /// opened.
+    fn open(&mut self, table: Asked<'_>) -> Result<usize>;
+    /// Inserts or replaces; whether the key was new.
+    fn insert(&mut self, table: usize, key: &[u8], value: &[u8]) -> Result<bool>;
+    /// Removes; whether the key was there.
+    fn remove(&mut self, table: usize, key: &[u8]) -> Result<bool>;
+    /// Removes the entries between two bounds; how many there were.
+    fn remove_range(&mut self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<u64>;
+    /// Applies changes in key order: a value inserts or replaces, none removes; of several changes of
+    /// one key the last counts. How many keys were new.
+    fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: usize,
+        sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
+    ) -> Result<u64>;
+    /// Inserts or replaces strictly ascending entries, however many; how many keys were new.
+    fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: usize,
+        sorted: impl Iterator<Item = Result<(K, V)>>,
+    ) -> Result<u64>;
+}
+
+impl ReadRaw for View {
+    type Range<'r> = Range<'r, Pager>;
+
+    #[inline]
+    fn len(&self, table: usize) -> Result<u64> {
+        Ok(self.catalog.tree(table).len)
+    }
+
+    #[inline]
+    fn get(&self, table: usize, key: &[u8]) -> Result<Option<&[u8]>> {
+        self.catalog.tree(table).get(self.pages()?, key)
+    }
+
+    fn get_many(&self, table: usize, keys: &[&[u8]]) -> Result<Vec<Option<&[u8]>>> {
+        self.catalog.tree(table).get_many(self.pages()?, keys)
+    }
+
+    fn first(&self, table: usize) -> Result<Option<Entry<'_>>> {
+        self.catalog.tree(table).first(self.pages()?)
+    }
+
+    fn last(&self, table: usize) -> Result<Option<Entry<'_>>> {
+        self.catalog.tree(table).last(self.pages()?)
+    }
+
+    fn range(&self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Self::Range<'_>> {
+        self.catalog.tree(table).range(self.pages()?, from, to)
+    }
+}
+
+impl ReadRaw for WriteState {
+    type Range<'r> = Range<'r, WritePager>;
+
+    fn len(&self, table: usize) -> Result<u64> {
+        Ok(WriteState::len(self, table))
+    }
+
+    fn get(&self, table: usize, key: &[u8]) -> Result<Option<&[u8]>> {
+        WriteState::get(self, table, key)
+    }
+
+    fn get_many(&self, table: usize, keys: &[&[u8]]) -> Result<Vec<Option<&[u8]>>> {
+        self.tree(table).get_many(&self.pages, keys)
+    }
+
+    fn first(&self, table: usize) -> Result<Option<Entry<'_>>> {
+        self.tree(table).first(&self.pages)
+    }
+
+    fn last(&self, table: usize) -> Result<Option<Entry<'_>>> {
+        self.tree(table).last(&self.pages)
+    }
+
+    fn range(&self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Self::Range<'_>> {
+        WriteState::range(self, table, from, to)
+    }
+}
+
+impl WriteRaw for WriteState {
+    fn open(&mut self, table: Asked<'_>) -> Result<usize> {
+        match table.find(&self.catalog)? {
+            Some(index) => Ok(index),
+            None => self.open_table(table.hash, table.name, &(table.types)()),
+        }
+    }
+
+    fn insert(&mut self, table: usize, key: &[u8], value: &[u8]) -> Result<bool> {
+        WriteState::insert(self, table, key, value)
+    }
+
+    fn remove(&mut self, table: usize, key: &[u8]) -> Result<bool> {
+        WriteState::remove(self, table, key)
+    }
+
+    fn remove_range(&mut self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<u64> {
+        WriteState::remove_range(self, table, from, to)
+    }
+
+    fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: usize,
+        sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
+    ) -> Result<u64> {
+        WriteState::merge(self, table, sorted)
+    }
+
+    fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: usize,
+        sorted: impl Iterator<Item = Result<(K, V)>>,
+    ) -> Result<u64> {
+        if self.tree(table).root.is_none() {
+            return self.build(table, sorted);
+        }
+        let changes = sorted.map(|entry| entry.map(|(key, value)| (key, Some(value))));
+        WriteState::merge(self, table, changes)
+    }
+}

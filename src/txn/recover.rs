@@ -1,0 +1,311 @@
+//! From a directory to a running writer: create, read the meta pages, replay, write again.
+//! Owns: [`open`]. Keeps I3 and I9.
+//!
+//! What recovery relied on it writes again before anything is published or used anew: after a kill,
+//! or a sync that failed, the page cache may serve what the device does not have. If the log held
+//! anything, that is a checkpoint of the replayed state; if not, the meta page itself, both times.
+
+use super::{
+    catalog::Catalog,
+    checkpoint::{DurableMark, log_position, position},
+    write::{Limits, WriteState},
+};
+use crate::{
+    error::{Error, Result},
+    options::{LOG_PREFIX, Options, PAGE_BYTES_DEFAULT, PAGE_FILE, TEMPORARY_PREFIX},
+    page::{
+        PageId, Run,
+        meta::{self, META_BYTES, META_PAGES, Meta},
+    },
+    pager::{
+        Pager, Pages,
+        alloc::FreeSpace,
+        checkpoint::{NO_TABLE, write_meta},
+        frames::Frames,
+        write::{Extent, WritePager},
+    },
+    publish::{Bell, Generation, Pin, Version},
+    storage::{LockMode, Storage, StorageFile, map::Map},
+    sync::Arc,
+    wal::{Log, Ops, Position, ReplayEnd, ReplayStart, replay},
+};
+use std::hash::{BuildHasher, RandomState};
+
+/// The name under which a page file is made.
+const NEW_PAGE_FILE: &str = "tmp-pages";
+
+/// A store read from its directory, before anything of it was published.
+pub struct Opened {
+    /// The newest state.
+    pub state: WriteState,
+    /// A log of its own, which no meta page names yet.
+    pub log: Log,
+    /// What the newest meta page names.
+    pub durable: DurableMark,
+    /// What replay found.
+    pub replayed: ReplayEnd,
+}
+
+/// Opens the store in `storage`, creating it if that is allowed, and replays its log.
+///
+/// # Errors
+/// `Error::Locked`, `Error::Corrupt`, `Error::Invalid` for options that do not fit, and the
+/// storage's own. Nothing is changed by a failed call but files under temporary names.
+pub fn open(storage: &Arc<dyn Storage>, options: &Options, bell: &Arc<Bell>) -> Result<Opened> {
+    let file = open_page_file(storage, options)?;
+    let slots = read_slots(&*file)?;
+    let meta = slots.newest()?;
+    fits(options, &meta)?;
+    slots.write_again(&*file, &meta)?;
+    remove_temporaries(&**storage)?;
+    let (mut state, durable) = load(file, &meta, options, bell)?;
+    let replayed = replay_log(&**storage, &meta, &mut state)?;
+    let (next, chain) = (Version(state.version.0 + 1), replayed.position.chain);
+    let segment_bytes = options.log_segment_bytes;
+    let log = Log::create(Arc::clone(storage), meta.store_id, segment_bytes, next, chain)?;
+    Ok(Opened { state, log, durable, replayed })
+}
+
+/// Opens and locks the page file; makes it first if there is none.
+fn open_page_file(storage: &Arc<dyn Storage>, options: &Options) -> Result<Arc<dyn StorageFile>> {
+    loop {
+        match storage.open(PAGE_FILE) {
+            Ok(file) => {
+                file.lock(LockMode::Exclusive, options.lock_timeout)?;
+                return Ok(file);
+            }
+            Err(error) if !error.is_not_found() => return Err(error),
+            Err(absent) if !options.create => return Err(absent),
+            Err(_) => {}
+        }
+        if storage.list()?.iter().any(|name| name.starts_with(LOG_PREFIX)) {
+            let reason = "it is missing, though segments of its log are there";
+            return Err(Error::corrupt(PAGE_FILE, reason));
+        }
+        if let Some(file) = create(&**storage, options)? {
+            return Ok(file);
+        }
+    }
+}
+
+/// Makes a page file under a temporary name, locked all the while; the lock moves with the name. None
+/// if another process was faster.
+fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn StorageFile>>> {
+    let file = match storage.open(NEW_PAGE_FILE) {
+        Ok(remains) => remains,
+        Err(error) if error.is_not_found() => match storage.create(NEW_PAGE_FILE) {
+            Ok(file) => file,
+            // Another process made it just now: wait for what becomes of it.
+            Err(_) => return storage.open(NEW_PAGE_FILE).map(|_| None),
+        },
+        Err(error) => return Err(error),
+    };
+    file.lock(LockMode::Exclusive, options.lock_timeout)?;
+    if storage.open(PAGE_FILE).is_ok() {
+        return Ok(None);
+    }
+    let page_bytes = options.page_bytes.unwrap_or(PAGE_BYTES_DEFAULT);
+    let meta = Meta {
+        page_bytes,
+        store_id: RandomState::new().hash_one(std::process::id()),
+        sequence: 1,
+        version: Version(0),
+        page_count: META_PAGES,
+        next_table: NO_TABLE + 1,
+        catalog: None,
+        free_space: None,
+        log: log_position(Position::NONE),
+    };
+    let mut bytes = vec![0; META_PAGES as usize * page_bytes];
+    for slot in bytes.chunks_exact_mut(page_bytes) {
+        slot[..META_BYTES].copy_from_slice(&meta.encode());
+    }
+    file.truncate(0)?;
+    file.allocate(bytes.len() as u64)?;
+    file.write_at(&bytes, 0)?;
+    file.sync()?;
+    storage.rename(NEW_PAGE_FILE, PAGE_FILE)?;
+    storage.sync_dir()?;
+    Ok(Some(file))
+}
+
+/// The two meta pages as they were found.
+struct Slots {
+    first: Result<Meta>,
+    second: Result<Meta>,
+    file_bytes: u64,
+}
+
+fn read_slots(file: &dyn StorageFile) -> Result<Slots> {
+    let file_bytes = file.len()?;
+    let first = read_slot(file, PageId(0), 0);
+    let second = match &first {
+        Ok(meta) => read_slot(file, PageId(1), meta.page_bytes as u64),
+        // The page size is unknown: the second meta page tells it by where it stands.
+        Err(_) => {
+            let places = (12..=15).map(|power| 1u64 << power);
+            let mut found = places.map(|at| read_slot(file, PageId(1), at));
+            let none = || Err(Error::corrupt_page(1, "it is no meta page of any page size"));
+            found.find(Result::is_ok).unwrap_or_else(none)
+        }
+    };
+    Ok(Slots { first, second, file_bytes })
+}
+
+impl Slots {
+    /// The newer of the valid meta pages.
+    fn newest(&self) -> Result<Meta> {
+        let meta = match (&self.first, &self.second) {
+            (Ok(first), Ok(second)) if first.store_id != second.store_id => {
+                return Err(Error::corrupt(PAGE_FILE, "its meta pages are of two stores"));
+            }
+            (Ok(first), Ok(second)) if second.sequence > first.sequence => second,
+            (Ok(meta), _) | (Err(_), Ok(meta)) => meta,
+            (Err(error), Err(_)) => return Err(error.clone()),
+        };
+        let claimed = PageId(meta.page_count).offset(meta.page_bytes);
+        if self.file_bytes < claimed {
+            let found = self.file_bytes;
+            let reason = format!("it is {found} bytes long, its meta page says {claimed} bytes");
+            return Err(Error::corrupt(PAGE_FILE, reason));
+        }
+        Ok(meta.clone())
+    }
+
+    /// Writes the chosen meta page again, to both slots. A write may leave garbage in its slot if the
+    /// power goes, so at each moment the other slot must be good on the device itself.
+    fn write_again(&self, file: &dyn StorageFile, meta: &Meta) -> Result<()> {
+        // A checkpoint writes its own slot first and syncs it before it touches the other.
+        let own = PageId((meta.sequence % 2) as u32);
+        let other = PageId(1 - own.0);
+        let found = |slot: PageId| if slot.0 == 0 { &self.first } else { &self.second };
+        let order = match (found(own), found(other)) {
+            // The other is written after the sync of its own: that one is on the device.
+            (Ok(a), Ok(b)) if a == b => [other, own],
+            // The former state in the other slot is on the device, this one perhaps not.
+            (Ok(a), Ok(_)) if a == meta => [own, other],
+            // Its own slot has rotted since: the good one last.
+            (Ok(_) | Err(_), Ok(_)) => [own, other],
+            (_, Err(_)) => [other, own],
+        };
+        for slot in order {
+            file.write_at(&meta.encode(), slot.offset(meta.page_bytes))?;
+            file.sync()?;
+        }
+        Ok(())
+    }
+}
+
+fn read_slot(file: &dyn StorageFile, slot: PageId, at: u64) -> Result<Meta> {
+    if file.len()? < at + META_BYTES as u64 {
+        return Err(Error::corrupt_page(slot.0, "the file ends before this meta page"));
+    }
+    let mut bytes = [0; META_BYTES];
+    file.read_at(&mut bytes, at)?;
+    let meta = Meta::decode(&bytes, slot)?;
+    if slot.offset(meta.page_bytes) != at {
+        return Err(Error::corrupt_page(slot.0, "this meta page belongs to another page size"));
+    }
+    Ok(meta)
+}
+
+fn fits(options: &Options, meta: &Meta) -> Result<()> {
+    match options.page_bytes {
+        Some(asked) if asked != meta.page_bytes => Err(Error::invalid(format!(
+            "pages of {asked} bytes were asked for, the store has pages of {} bytes",
+            meta.page_bytes
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn remove_temporaries(storage: &dyn Storage) -> Result<()> {
+    for name in storage.list()? {
+        if name.starts_with(TEMPORARY_PREFIX) {
+            storage.remove(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The state that `meta` names.
+fn load(
+    file: Arc<dyn StorageFile>,
+    meta: &Meta,
+    options: &Options,
+    bell: &Arc<Bell>,
+) -> Result<(WriteState, DurableMark)> {
+    let page_bytes = meta.page_bytes;
+    let cache_bytes = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
+    let (frames, arena) = Frames::new(page_bytes, cache_bytes);
+    let map = if options.memory_map { map_that_follows(&*file, meta) } else { None };
+    let seed = meta::seed(meta.store_id);
+    let cache_bytes = options.cache_bytes;
+    let pager = Arc::new(Pager::new(file, map, frames, page_bytes, seed, cache_bytes));
+    let content = |run: Option<Run>| match run {
+        Some(run) => pager.run(run, NO_TABLE),
+        None => Ok(&[][..]),
+    };
+    let catalog = match meta.catalog {
+        Some(_) => Catalog::decode(content(meta.catalog)?)?,
+        None => Catalog::new(),
+    };
+    let space = FreeSpace::decode(content(meta.free_space)?, meta.page_count)?;
+    let mut pages = WritePager::new(Arc::clone(&pager), arena, space)?;
+    let (pin, lease) = Pin::new(bell);
+    pages.pin_pages(meta.version, Generation(0), lease);
+    let runs = [meta.catalog, meta.free_space].into_iter().flatten();
+    let extras = runs.map(|run| Extent { first: run.first.page, pages: run.pages(page_bytes) });
+    let durable = DurableMark::new(meta.clone(), extras.collect(), pin);
+    let limits = Limits {
+        // A record never spans segments, and a group closes well below one.
+        request_log_bytes: options.log_segment_bytes as usize / 4,
+        dirty_bytes: options.dirty_bytes,
+    };
+    let state = WriteState::new(pages, catalog, meta.version, meta.next_table, limits);
+    Ok((state, durable))
+}
+
+/// The file's map, if what pwrite writes can be read through it; on some network and FUSE file
+/// systems it cannot.
+fn map_that_follows(file: &dyn StorageFile, meta: &Meta) -> Option<Arc<Map>> {
+    let map = file.map()?;
+    let slot = PageId(0).offset(meta.page_bytes);
+    let bytes = meta.encode();
+    // The meta page was just written again, by pwrite.
+    map.bytes(slot, META_BYTES).is_some_and(|seen| seen == bytes).then_some(map)
+}
+
+fn replay_log(storage: &dyn Storage, meta: &Meta, state: &mut WriteState) -> Result<ReplayEnd> {
+    let (position, version) = (position(meta.log), meta.version);
+    let start = ReplayStart { position, version, synced: version };
+    replay(storage, meta.store_id, start, &mut |first, last, ops| {
+        if first.0 != state.version.0 + 1 || last < first {
+            let (found, expected) = (first.0, state.version.0 + 1);
+            let reason = format!("a record begins with version {found}, not {expected}");
+            return Err(Error::corrupt("log", reason));
+        }
+        // One generation for all: nobody reads until the end, so only the durable pin holds pages.
+        state.begin_group(Generation(1));
+        state.begin_request();
+        for op in Ops::new(ops) {
+            state.replay(&op?)?;
+        }
+        state.finish_request(last.0 - first.0 + 1)?;
+        state.pages.commit_group();
+        state.pages.reclaim();
+        Ok(())
+    })
+}
+
+/// Writes the meta page that was found again, to both slots, naming the new log.
+pub fn renew_meta(pager: &Pager, durable: &mut DurableMark, log: &Log) -> Result<()> {
+    let mut meta = durable.meta.clone();
+    meta.sequence += 1;
+    meta.log = log_position(log.position());
+    let other = PageId((meta.sequence % 2) as u32);
+    write_meta(pager, &meta, other)?;
+    write_meta(pager, &meta, PageId(1 - other.0))?;
+    durable.meta = meta;
+    Ok(())
+}

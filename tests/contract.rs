@@ -1,0 +1,50 @@
+//! The public contract, as users write it.
+
+use recto::{Batch, Durability, Error, Options, Result, Snapshot, Store, Table};
+
+const AGES: Table<&str, u64> = Table::new("ages");
+const BLOBS: Table<&[u8], &[u8]> = Table::new("blobs");
+const EDGES: Table<(u64, &str, u64), ()> = Table::new("edges");
+
+#[test]
+fn a_store_is_written_read_closed_and_found_again() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new()
+        .durability(Durability::Sync)
+        .queue_capacity(1000)
+        .open(dir.path())?;
+    let n = store.write(|tx| {
+        let mut ages = tx.table(&AGES)?;
+        ages.insert("ada", 36)?;
+        ages.insert_if_absent("ada", 37)?;
+        ages.update("ada", |old| old.map(|n| n + 1))?;
+        ages.extend([("x", 1), ("y", 2)])?;
+        assert!(!ages.remove("bob")?);
+        assert_eq!(ages.get("ada")?, Some(37));
+        for entry in ages.range("a".."n")? {
+            let (name, age) = entry?;
+            assert_eq!((name, age), ("ada", 37));
+        }
+        ages.len()
+    })?;
+    assert_eq!(n, 3);
+    let snap: Snapshot = store.snapshot();
+    assert_eq!(snap.version(), 1);
+    let mut batch = Batch::new();
+    batch.insert(&AGES, "alan", 41).remove(&AGES, "bob").remove_range(&AGES, "x".."z");
+    batch.insert(&BLOBS, b"k", b"v").insert(&EDGES, (1, "knows", 2), ());
+    let commit = store.submit(batch.durability(Durability::Sync))?;
+    assert_eq!(commit.wait()?, 2);
+    assert_eq!(snap.table(&AGES)?.len()?, 3);
+    let closed = store.close()?;
+    assert_eq!((closed.version, closed.snapshots), (2, 1));
+    assert!(matches!(store.get(&AGES, "ada"), Err(Error::Closed)));
+    assert_eq!(snap.table(&AGES)?.get("x")?, Some(1), "snapshots live on");
+    drop(snap);
+    let again = Store::open(dir.path())?;
+    assert_eq!(again.snapshot().version(), 2);
+    assert_eq!(again.get(&AGES, "alan")?, Some(41));
+    assert_eq!(again.get(&AGES, "x")?, None);
+    assert_eq!(again.tables()?, ["ages", "blobs", "edges"]);
+    Ok(())
+}
