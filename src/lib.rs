@@ -36,6 +36,15 @@ mod pager {
     pub mod slots;
 }
 
+/// What models run of the transactions: the queue and the answers.
+#[cfg(loom)]
+mod txn {
+    pub mod answer;
+    pub mod gate;
+    pub mod line;
+    pub mod queue;
+}
+
 /// What errors name of the options, for models.
 #[cfg(loom)]
 mod options {
@@ -98,5 +107,17 @@ pub mod internals {
     }
     pub mod slots {
         pub use crate::pager::slots::*;
+    }
+    pub mod answer {
+        pub use crate::txn::answer::*;
+    }
+    pub mod gate {
+        pub use crate::txn::gate::*;
+    }
+    pub mod line {
+        pub use crate::txn::line::*;
+    }
+    pub mod queue {
+        pub use crate::txn::queue::*;
     }
 }
