@@ -6,8 +6,8 @@
 use super::datum::{Datum, Scratch, Sink, malformed};
 use crate::error::Result;
 
-/// A type that can be a table's value: everything that can be a [`Key`](crate::Key), and `()`, `f32`,
-/// `f64`, and through features `Postcard<T>` and `Pod<T>`.
+/// A type that can be a table's value: everything that can be a [`Key`](crate::Key), and `()`,
+/// `f32`, `f64`, and through features `Postcard<T>` and `Pod<T>`.
 ///
 /// It cannot be implemented outside of this crate.
 #[diagnostic::on_unimplemented(
