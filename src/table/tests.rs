@@ -167,7 +167,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_damage_or_what_they_say(bytes in vec(any::<u8>(), 0..24), few in bytes()) {
+    fn arbitrary_bytes_are_damage_or_what_they_say(
+        bytes in vec(any::<u8>(), 0..24), few in bytes(),
+    ) {
         all_bytes_laws(&bytes);
         all_bytes_laws(&few);
     }

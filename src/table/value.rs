@@ -12,8 +12,8 @@ use crate::error::Result;
 /// It cannot be implemented outside of this crate.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a value of a table",
-    note = "values are &str, &[u8], numbers, bool, (), [u8; N], Option of a value, tuples of up to six, \
-            and through features Postcard<T> and Pod<T>"
+    note = "values are &str, &[u8], numbers, bool, (), [u8; N], Option of a value, tuples of up to \
+            six, and through features Postcard<T> and Pod<T>"
 )]
 pub trait Value: Datum {
     /// Appends an encoding that says where it ends.

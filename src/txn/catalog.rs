@@ -454,7 +454,8 @@ mod tests {
     proptest! {
         #[test]
         fn damaged_bytes_are_refused_or_read_as_what_they_say(
-            at in any::<prop::sample::Index>(), flip in 1..=255_u8, tail in prop::collection::vec(any::<u8>(), 0..9),
+            at in any::<prop::sample::Index>(), flip in 1..=255_u8,
+            tail in prop::collection::vec(any::<u8>(), 0..9),
         ) {
             let mut bytes = encoded(&sample());
             let at = at.index(bytes.len());
