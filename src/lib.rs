@@ -62,6 +62,12 @@ pub use {
     },
 };
 
+/// The simulated disk that this repository's crash tests are built on. Not covered by semver.
+#[cfg(all(feature = "simulation", not(loom)))]
+pub mod simulation {
+    pub use crate::storage::sim::*;
+}
+
 /// The rooms below the public face, for this repository's own models and fuzz targets. Not covered by
 /// semver.
 #[cfg(any(loom, feature = "internals"))]
