@@ -159,7 +159,9 @@ impl<const N: usize> Datum for [u8; N] {
     type Owned = [u8; N];
     const TYPE: u64 = combine(type_hash("[u8; N]"), N as u64);
     fn type_name(out: &mut String) {
-        out.push_str(&format!("[u8; {N}]"));
+        out.push_str("[u8; ");
+        out.push_str(&N.to_string());
+        out.push(']');
     }
     #[inline]
     fn to_owned(item: [u8; N]) -> [u8; N] {

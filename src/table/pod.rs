@@ -11,9 +11,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// A value type that stands for `T`, stored as its own bytes and lent from the page as `&T`: no
 /// decoding, no copy. Values go in as `&T`.
 ///
-/// Feature `pod`. `T` has the traits that zerocopy derives, among them `Unaligned`, for a value can lie
-/// at any address: its numbers are zerocopy's, such as `U64<LittleEndian>`. Tables tell one `T` from
-/// another by its size alone.
+/// Feature `pod`. `T` has the traits that zerocopy derives, among them `Unaligned`, for a value can
+/// lie at any address: its numbers are zerocopy's, such as `U64<LittleEndian>`. Tables tell one `T`
+/// from another by its size alone.
 ///
 /// ```
 /// use recto::{Pod, Store, Table};

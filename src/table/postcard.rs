@@ -9,9 +9,9 @@ use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{any, marker::PhantomData};
 
-/// A value type that stands for `T`, stored as [postcard](https://postcard.jamesmunns.com/wire-format)
-/// bytes: compact, and not self-describing, so that `T` may only change in ways which that format
-/// allows. Values go in and come out as `T`.
+/// A value type that stands for `T`, stored as
+/// [postcard](https://postcard.jamesmunns.com/wire-format) bytes: compact, and not self-describing,
+/// so that `T` may only change in ways which that format allows. Values go in and come out as `T`.
 ///
 /// Feature `postcard`. Tables do not tell one `T` from another: bytes that are not a `T` are
 /// [`Error::Corrupt`] when they are read, if they are noticed.

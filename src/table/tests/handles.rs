@@ -8,7 +8,7 @@ use crate::{
     txn::batch::Batch,
 };
 use proptest::{collection::vec, prelude::*};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const AGES: Table<&str, u64> = Table::new("ages");
 const BLOBS: Table<&[u8], &[u8]> = Table::new("blobs");
@@ -122,7 +122,7 @@ fn retain_and_extract_if_take_what_they_are_asked_for() -> Result<()> {
 #[test]
 fn a_damaged_value_is_an_error_wherever_it_is_read() -> Result<()> {
     let mut store = Model::default();
-    drop(TableMut::open(&mut store, &AGES)?);
+    TableMut::open(&mut store, &AGES)?.clear()?;
     store.tables[0].2.insert(b"bad".to_vec(), b"short".to_vec());
     let mut ages = TableMut::open(&mut store, &AGES)?;
     let is_damage = |error: &Error| {
@@ -215,12 +215,12 @@ proptest! {
         let (from, to) = ((from.0, from.1.as_str(), from.2), (to.0, to.1.as_str(), to.2));
         let expected = || {
             let keys = keys.iter().map(|(a, b, c)| (*a, b.as_str(), *c));
-            std::collections::BTreeSet::from_iter(keys.filter(|key| (from..=to).contains(key)))
+            keys.filter(|key| (from..=to).contains(key)).collect::<BTreeSet<_>>()
         };
         let found: Vec<_> = edges.range(from..=to).unwrap().map(|entry| entry.unwrap().0).collect();
         prop_assert_eq!(&found, &Vec::from_iter(expected()));
         let back = edges.range(from..=to).unwrap().rev().map(|entry| entry.unwrap().0);
-        prop_assert_eq!(back.collect::<Vec<_>>(), Vec::from_iter(expected().into_iter().rev()));
+        prop_assert_eq!(back.collect::<Vec<_>>(), expected().into_iter().rev().collect::<Vec<_>>());
         let count = found.len();
         let removed = edges.remove_range(from..=to).unwrap();
         prop_assert_eq!(removed as usize, count);

@@ -75,7 +75,9 @@ impl WriteRaw for Model {
     fn remove_range(&mut self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<u64> {
         let map = &mut self.tables[table].2;
         let keys: Vec<_> = within(map, from, to).map(|(key, _)| key.clone()).collect();
-        keys.iter().for_each(|key| drop(map.remove(key)));
+        for key in &keys {
+            map.remove(key);
+        }
         Ok(keys.len() as u64)
     }
 
@@ -115,6 +117,7 @@ impl WriteRaw for Model {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as a range gives it")]
 fn lend<'r>((key, value): (&'r Vec<u8>, &'r Vec<u8>)) -> Result<Entry<'r>> {
     Ok((key, value))
 }
