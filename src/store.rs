@@ -132,6 +132,15 @@ impl Options {
         options.open_storage(Arc::new(MemoryStorage::new()))
     }
 
+    /// Opens the store on a simulated disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "simulation")]
+    pub fn open_simulated(self, disk: &crate::simulation::SimDisk) -> Result<Store> {
+        self.open_storage(Arc::new(disk.clone()))
+    }
+
     /// Opens the store in `storage`.
     pub(crate) fn open_storage(self, storage: Arc<dyn Storage>) -> Result<Store> {
         self.validate()?;
