@@ -1,5 +1,5 @@
-//! Load against publish: a reader's pages belong to its version, versions never go back, and a reader
-//! that renews by the word is never behind an answered commit.
+//! Load against publish: a reader's pages belong to its version, versions never go back, and a
+//! reader that renews by the word is never behind an answered commit.
 use loom::{
     sync::{
         Arc,
