@@ -6,10 +6,10 @@
 //!
 //! # How it is found without looking at everything
 //! Pins are in the order of their generations, and versions grow with them. So of the pins made
-//! before the end, the last one has the greatest version: if it does not block the thing, none does.
-//! A thing therefore hangs on one pin, the last made before its end; when that goes, it is freed or
-//! passed to the live pin before, whose version alone decides. A pin kept for hours holds what was
-//! passed to it and is not looked at again; a thing that it cannot see never waits for it.
+//! before the end, the last one has the greatest version: if it does not block the thing, none
+//! does. A thing therefore hangs on one pin, the last made before its end; when that goes, it is
+//! freed or passed to the live pin before, whose version alone decides. A pin kept for hours holds
+//! what was passed to it and is not looked at again; a thing that it cannot see never waits for it.
 //!
 //! What is passed on is kept sorted by birth, in a logarithmic number of chunks, so that a thousand
 //! snapshots dropped newest first pass chunks to one another, not things.
@@ -28,7 +28,6 @@ pub struct Reclaimer<T, L = Lease> {
     pending: Vec<(Retired<T>, Generation)>,
     /// No pin blocks these.
     free: Vec<T>,
-    waiting: usize,
     /// The greatest end committed: no later pin may come before it.
     end_max: Generation,
 }
@@ -69,7 +68,7 @@ pub struct PinReport {
 impl<T, L> Default for Reclaimer<T, L> {
     fn default() -> Reclaimer<T, L> {
         let (pins, pending, free) = (Vec::new(), Vec::new(), Vec::new());
-        Reclaimer { pins, pending, free, waiting: 0, end_max: Generation(0) }
+        Reclaimer { pins, pending, free, end_max: Generation(0) }
     }
 }
 
@@ -108,8 +107,8 @@ impl<T, L: Leased> Reclaimer<T, L> {
         self.pending.truncate(mark.0);
     }
 
-    /// What was retired so far can no longer be undone: each thing hangs on the pin that blocks it, or
-    /// is free. Cost: `O(1)` a thing, plus the number of pins no older than its end.
+    /// What was retired so far can no longer be undone: each thing hangs on the pin that blocks it,
+    /// or is free. Cost: `O(1)` a thing, plus the number of pins no older than its end.
     pub fn commit(&mut self) {
         let mut pending = mem::take(&mut self.pending);
         for (retired, end) in pending.drain(..) {
@@ -130,7 +129,6 @@ impl<T, L: Leased> Reclaimer<T, L> {
         match last {
             Some(pin) if pin.version >= retired.birth => {
                 pin.fresh.push(retired);
-                self.waiting += 1;
             }
             _ => self.free.push(retired.thing),
         }
@@ -147,7 +145,6 @@ impl<T, L: Leased> Reclaimer<T, L> {
     /// Reads the leases, forgets the pins that have gone, and moves what has become free to `out`.
     /// Cost: one load a live pin, and for a pin that has gone what it held, once.
     pub fn take(&mut self, out: &mut Vec<T>) {
-        let before = self.free.len();
         // Newest first: what one passes down is passed on at once if the next has gone, too.
         for index in (0..self.pins.len()).rev() {
             let pin = &mut self.pins[index];
@@ -158,7 +155,6 @@ impl<T, L: Leased> Reclaimer<T, L> {
             }
         }
         self.pins.retain(|pin| !pin.gone);
-        self.waiting -= self.free.len() - before;
         out.append(&mut self.free);
     }
 
@@ -171,7 +167,8 @@ impl<T, L: Leased> Reclaimer<T, L> {
             self.free.extend(passed.into_iter().flatten().map(|r| r.thing));
             return;
         };
-        // The pin before was made before these things' ends, since this one was: only birth decides.
+        // The pin before was made before these things' ends, since this one was: only birth
+        // decides.
         let hidden = |r: &mut Retired<T>| r.birth > before.version;
         self.free.extend(fresh.extract_if(.., hidden).map(|r| r.thing));
         fresh.sort_unstable_by_key(|r| r.birth);
@@ -190,11 +187,6 @@ impl<T, L: Leased> Reclaimer<T, L> {
             generation: pin.generation,
             retained: pin.fresh.len() + pin.passed.iter().map(Vec::len).sum::<usize>(),
         })
-    }
-
-    /// How many things wait for a pin.
-    pub fn waiting(&self) -> usize {
-        self.waiting
     }
 }
 

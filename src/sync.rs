@@ -2,8 +2,8 @@
 //! Owns: [`Pointer`], and which implementation stands behind every name: std, arc-swap and flume in
 //! production, loom's types and stand-ins of the same meaning under `--cfg loom`.
 //! Keeps I7: no other file names `std::sync`, `std::thread`, `arc_swap`, flume or loom.
-//! Absent on purpose: poisoning of locks. A panic in a user's closure is caught where it is run, and
-//! nothing of ours panics while it holds a lock over half-changed data; so [`lock`] goes on.
+//! Absent on purpose: poisoning of locks. A panic in a user's closure is caught where it is run,
+//! and nothing of ours panics while it holds a lock over half-changed data; so [`lock`] goes on.
 
 #[cfg(loom)]
 pub use modeled::*;
@@ -34,16 +34,13 @@ pub fn wait_timeout<'a, T>(
 
 #[cfg(not(loom))]
 mod production {
-    pub use std::sync::{
-        Arc, Condvar, LazyLock, Mutex, MutexGuard, Once, OnceLock, RwLock, Weak, atomic,
-    };
+    pub use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, atomic};
 
     /// Threads, with a name for each.
     pub mod thread {
-        pub use std::thread::{
-            JoinHandle, Result, Thread, ThreadId, available_parallelism, current, panicking, park,
-            park_timeout, scope, sleep, yield_now,
-        };
+        #[cfg(test)]
+        pub use std::thread::panicking;
+        pub use std::thread::{JoinHandle, Thread, current, park, park_timeout, sleep, yield_now};
 
         /// Starts a thread under a name that debuggers and panics show.
         pub fn spawn<T, F>(name: &str, run: F) -> std::io::Result<JoinHandle<T>>
@@ -58,22 +55,17 @@ mod production {
     /// A bounded queue of many senders and one receiver. Messages that are queued when the receiver
     /// is dropped stay alive until the last sender is dropped, too: whoever ends must drain first.
     pub mod channel {
-        pub use flume::{
-            Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
-            TryRecvError, TrySendError, bounded,
-        };
+        pub use flume::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
     }
 
     /// Values that each thread has its own of.
     pub use std::thread_local;
 
-    /// A hint to the CPU that this is a loop that waits for another thread.
-    pub use std::hint::spin_loop;
-
     /// A shared pointer that readers load without a lock while one thread replaces it.
     ///
-    /// Orderings: a store is a release, a load an acquire; what was written before a `store` is seen
-    /// by whoever loads that pointer. A load after a store it happens after never sees an older one.
+    /// Orderings: a store is a release, a load an acquire; what was written before a `store` is
+    /// seen by whoever loads that pointer. A load after a store it happens after never sees an
+    /// older one.
     pub struct Pointer<T>(arc_swap::ArcSwap<T>);
 
     impl<T> Pointer<T> {
@@ -87,9 +79,9 @@ mod production {
             self.0.load_full()
         }
 
-        /// A short loan of what is pointed to now, cheaper than a count. A thread should hold few of
-        /// these, and not for long: from the ninth on each costs what [`load_full`](Self::load_full)
-        /// does.
+        /// A short loan of what is pointed to now, cheaper than a count. A thread should hold few
+        /// of these, and not for long: from the ninth on each costs what
+        /// [`load_full`](Self::load_full) does.
         #[inline]
         pub fn guard(&self) -> Guard<T> {
             Guard(self.0.load())
@@ -103,13 +95,6 @@ mod production {
 
     /// The loan of [`Pointer::guard`].
     pub struct Guard<T>(arc_swap::Guard<Arc<T>>);
-
-    impl<T> Guard<T> {
-        /// An owned reference out of the loan.
-        pub fn into_full(self) -> Arc<T> {
-            arc_swap::Guard::into_inner(self.0)
-        }
-    }
 
     impl<T> std::ops::Deref for Guard<T> {
         type Target = Arc<T>;
@@ -130,7 +115,6 @@ mod modeled {
     pub use std::sync::OnceLock;
 
     pub use loom::{
-        hint::spin_loop,
         sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
         thread_local,
     };
@@ -143,7 +127,7 @@ mod modeled {
     /// Threads. There is no time in a model: a wait with a limit is a chance for others to run.
     pub mod thread {
         pub use loom::thread::{JoinHandle, Thread, current, park, yield_now};
-        pub use std::thread::{Result, panicking};
+        pub use std::thread::panicking;
         use std::time::Duration;
 
         /// Starts a thread under a name.
@@ -166,15 +150,17 @@ mod modeled {
         }
     }
 
-    /// A linearizable cell: a load answers what the last store before it in one order of all stored.
+    /// A linearizable cell: a load answers what the last store before it in one order of all
+    /// stored.
     ///
-    /// It orders no more than arc-swap promises. A load is a read-modify-write that acquires and does
-    /// not release, so a reader's accesses are not ordered before a later store, as they would be by a
-    /// lock. loom does not switch threads between the read-modify-write and the look at `current`.
+    /// It orders no more than arc-swap promises. A load is a read-modify-write that acquires and
+    /// does not release, so a reader's accesses are not ordered before a later store, as they would
+    /// be by a lock. loom does not switch threads between the read-modify-write and the look at
+    /// `current`.
     pub struct Pointer<T> {
         order: atomic::AtomicUsize,
-        /// The outer `Arc` is std's: a load that is overtaken while it clones keeps the old value, as
-        /// arc-swap's debts do.
+        /// The outer `Arc` is std's: a load that is overtaken while it clones keeps the old value,
+        /// as arc-swap's debts do.
         current: std::sync::Mutex<std::sync::Arc<Arc<T>>>,
     }
 
@@ -209,13 +195,6 @@ mod modeled {
     /// The loan of [`Pointer::guard`].
     pub struct Guard<T>(Arc<T>);
 
-    impl<T> Guard<T> {
-        /// An owned reference out of the loan.
-        pub fn into_full(self) -> Arc<T> {
-            self.0
-        }
-    }
-
     impl<T> std::ops::Deref for Guard<T> {
         type Target = Arc<T>;
 
@@ -224,9 +203,10 @@ mod modeled {
         }
     }
 
-    /// A bounded queue with flume's semantics, whose source it follows: a waiting receiver is handed
-    /// the message; blocked senders come in their order, and the receiver moves their messages in; a
-    /// queue outlives its receiver, messages included. Waits with a limit end at once.
+    /// A bounded queue with flume's semantics, whose source it follows: a waiting receiver is
+    /// handed the message; blocked senders come in their order, and the receiver moves their
+    /// messages in; a queue outlives its receiver, messages included. Waits with a limit end at
+    /// once.
     pub mod channel {
         use super::{
             super::{lock, wait},
@@ -358,8 +338,12 @@ mod modeled {
 
             /// Sends if there is room now or after others have run.
             pub fn send_timeout(&self, message: T, _: Duration) -> Result<(), SendTimeoutError<T>> {
-                let Err(TrySendError::Full(message)) = self.try_send(message) else {
-                    return Ok(());
+                let message = match self.try_send(message) {
+                    Ok(()) => return Ok(()),
+                    Err(TrySendError::Full(message)) => message,
+                    Err(TrySendError::Disconnected(message)) => {
+                        return Err(SendTimeoutError::Disconnected(message));
+                    }
                 };
                 yield_now();
                 self.try_send(message).map_err(|e| match e {

@@ -1,5 +1,5 @@
-//! How a model is run. One file a protocol in `tests/`; each model has twins: the same model with one
-//! seeded bug, which must fail with its own message.
+//! How a model is run. One file a protocol in `tests/`; each model has twins: the same model with
+//! one seeded bug, which must fail with its own message.
 #[cfg(not(loom))]
 compile_error!("without --cfg loom nothing would be checked: run cargo from loom-tests/");
 
@@ -54,4 +54,28 @@ impl Reached {
     pub fn expect(&self, what: &str) {
         assert!(self.0.load(Relaxed) > 0, "no execution of the model reached: {what}");
     }
+}
+
+/// The environment variable that tells a twin's second process which twin it is.
+const TWIN_VARIABLE: &str = "RECTO_LOOM_TWIN";
+
+/// Runs a twin in which somebody must sleep for ever, as the test `name` of this binary.
+///
+/// In a process of its own: loom's panic at a deadlock unwinds through locks that loom does not let
+/// go any more, and a panic on the way of a panic ends a process.
+///
+/// # Panics
+/// If the twin passes, or fails in another way.
+pub fn check_deadlocks(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    if std::env::var(TWIN_VARIABLE).is_ok_and(|twin| twin == name) {
+        return check(name, model);
+    }
+    let output = std::process::Command::new(std::env::current_exe().expect("this test's path"))
+        .args([name, "--exact", "--nocapture"])
+        .env(TWIN_VARIABLE, name)
+        .output()
+        .expect("a process for the twin");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{name}: the seeded bug was not found\n{said}");
+    assert!(said.contains("deadlock; threads"), "{name}: failed in another way\n{said}");
 }

@@ -149,7 +149,6 @@ impl WritePager {
     /// The write side of `pager`, whose free space is `space`.
     pub fn new(pager: Arc<Pager>, arena: FrameWriter, space: FreeSpace) -> Result<WritePager> {
         let file_pages = u32::try_from(pager.file_bytes()? / pager.page_bytes() as u64);
-        pager.slots.grow(space.end());
         Ok(WritePager {
             pager,
             arena,
@@ -168,6 +167,11 @@ impl WritePager {
             freed_frames: Vec::new(),
             space,
         })
+    }
+
+    /// Never asks the device for more room: new pages stay in frames, for a store that is only read.
+    pub fn never_grow(&mut self) {
+        self.file_pages = u32::MAX;
     }
 
     /// The shared side.
@@ -348,6 +352,14 @@ impl WritePager {
     pub fn free_space_bytes_max(&self, more: usize) -> usize {
         let waiting = self.waiting_pages.iter().count();
         self.space.encoded_bytes_max(waiting + more)
+    }
+
+    /// Every page that is free, or that only readers and checkpoints hold back.
+    pub fn free_extents(&self) -> Vec<Extent> {
+        let mut space = self.space.clone();
+        space.fold_recent();
+        let free = space.extents().map(|(first, pages)| Extent { first, pages });
+        free.chain(self.waiting_pages.iter().copied()).collect()
     }
 
     /// The page file's length, in pages that were ever given out.

@@ -1,48 +1,46 @@
-//! Tables whose types are known by their names alone: how a store is looked into, dumped and loaded
-//! without the program that made it.
-//! Owns: [`RawTable`] and [`WriteTx::raw_table`]. Keys and values are bytes as they are stored; bytes
-//! as a type are themselves, so the typed handles do the rest.
+//! Tables as ordered bytes, by their names: for tools that meet tables whose types they do not know.
+//! Owns: [`RawTable`] and [`RawTableMut`]. Absent on purpose: any check that bytes are an encoding of
+//! the table's types; typed readers find that out, as `Error::Corrupt`.
 
-use super::{
-    key::Key,
-    read::TableRef,
-    types,
-    value::Value,
-    write::TableMut,
-};
+use super::{extend::Run, key::Key, value::Value};
 use crate::{
-    error::Result,
-    tree::check::TreeReport,
+    error::{Limit, Result},
+    options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    pager::Pager,
+    tree::{check::TreeReport, cursor},
     txn::{
         catalog::{TableTypes, name_hash},
+        raw::ReadRaw,
         snapshot::View,
-        write::WriteTx,
+        write::{WriteState, WriteTx},
     },
 };
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Bound};
 
-/// Reads the parts of an encoded key, for programs that know types by name.
-#[doc(hidden)]
 pub use super::escape::Ordered;
+/// What a table's tree consists of.
+pub use crate::tree::check::TreeReport as TableReport;
 
-/// A table of one snapshot as it is stored: reads as a table of bytes, and tells its types.
-///
-/// ```
-/// use recto::{Store, Table};
-/// # fn main() -> recto::Result<()> {
-/// const AGES: Table<&str, u64> = Table::new("ages");
-/// let store = Store::in_memory()?;
-/// store.write(|tx| tx.table(&AGES)?.insert("ada", 36))?;
-/// let snap = store.snapshot();
-/// let ages = snap.raw_table("ages")?.unwrap();
-/// assert_eq!(ages.types().to_string(), "&str -> u64");
-/// assert_eq!(ages.get(b"ada")?, Some(&36u64.to_le_bytes()[..]));
-/// # Ok(()) }
-/// ```
+/// The entries of a range as encoded keys and values, from both ends.
+pub type RawRange<'s> = cursor::Range<'s, Pager>;
+
+impl View {
+    /// A table by its name, as ordered bytes; none if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed) behind a store that is closed.
+    pub fn raw_table(&self, name: &str) -> Result<Option<RawTable<'_>>> {
+        self.pages()?;
+        let index = self.catalog.find_name(name);
+        Ok(index.map(|index| RawTable { view: self, index }))
+    }
+}
+
+/// A table of one snapshot, as encoded keys and values.
+#[derive(Clone, Copy)]
 pub struct RawTable<'s> {
     view: &'s View,
     index: usize,
-    table: TableRef<'s, &'static [u8], &'static [u8]>,
 }
 
 impl<'s> RawTable<'s> {
@@ -51,61 +49,108 @@ impl<'s> RawTable<'s> {
         &self.view.catalog.entry(self.index).types
     }
 
-    /// How it lies in pages.
-    ///
-    /// Cost: one look at each of its pages.
+    /// The number of entries. Cost: none.
+    pub fn len(&self) -> u64 {
+        self.view.catalog.tree(self.index).len
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of an encoded key.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if the table is damaged.
+    /// [`Error::Corrupt`](crate::Error::Corrupt), as of all calls that read pages.
+    pub fn get(&self, key: &[u8]) -> Result<Option<&'s [u8]>> {
+        ReadRaw::get(self.view, self.index, key)
+    }
+
+    /// The entries between two bounds.
+    pub fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<RawRange<'s>> {
+        ReadRaw::range(self.view, self.index, from, to)
+    }
+
+    /// What the table's tree consists of. Cost: a visit to every page.
     pub fn report(&self) -> Result<TreeReport> {
         self.view.catalog.tree(self.index).check(self.view.pages()?, &mut |_, _| Ok(()))
     }
 }
 
-impl<'s> Deref for RawTable<'s> {
-    type Target = TableRef<'s, &'static [u8], &'static [u8]>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.table
-    }
-}
-
 impl fmt::Debug for RawTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RawTable({})", self.types())
-    }
-}
-
-impl View {
-    /// The table `name` as it is stored, whatever its types; none if it is not there.
-    pub fn raw_table(&self, name: &str) -> Result<Option<RawTable<'_>>> {
-        self.pages()?;
-        let index = self.catalog.find(name_hash(name.as_bytes()), name);
-        Ok(index.map(|index| RawTable { view: self, index, table: TableRef::new(self, Some(index)) }))
+        f.debug_struct("RawTable").field("types", self.types()).finish_non_exhaustive()
     }
 }
 
 impl WriteTx<'_> {
-    /// Opens the table `name` to read and change it as it is stored; created with the types `types`
-    /// if it is not there. Bytes that are no encoding of these types are accepted, and damage to
-    /// whoever reads them by type.
+    /// A table by its name, as ordered bytes; created with `types` if it is not there.
     ///
     /// # Errors
-    /// As [`table`](Self::table).
-    pub fn raw_table(
-        &mut self,
-        name: &str,
-        types: &TableTypes,
-    ) -> Result<TableMut<'_, &'static [u8], &'static [u8]>> {
+    /// [`Error::TypeMismatch`](crate::Error::TypeMismatch) if it was created with other types.
+    pub fn raw_table(&mut self, name: &str, types: &TableTypes) -> Result<RawTableMut<'_>> {
         let state = self.state_mut();
         let index = state.open_table(name_hash(name.as_bytes()), name, types)?;
-        Ok(TableMut::at(state, index))
+        Ok(RawTableMut { state, index })
+    }
+}
+
+/// A table within a transaction, as encoded keys and values.
+pub struct RawTableMut<'t> {
+    state: &'t mut WriteState,
+    index: usize,
+}
+
+impl RawTableMut<'_> {
+    /// The value of an encoded key.
+    ///
+    /// # Errors
+    /// As of all calls here: [`Error::TooLarge`](crate::Error::TooLarge),
+    /// [`Error::Full`](crate::Error::Full), [`Error::Corrupt`](crate::Error::Corrupt).
+    pub fn get(&self, key: &[u8]) -> Result<Option<&[u8]>> {
+        self.state.get(self.index, key)
+    }
+
+    /// Inserts or replaces; whether the key was new.
+    pub fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
+        self.state.insert(self.index, key, value)
+    }
+
+    /// Removes; whether the key was there.
+    pub fn remove(&mut self, key: &[u8]) -> Result<bool> {
+        self.state.remove(self.index, key)
+    }
+
+    /// Inserts or replaces many entries, in any order, the last of equal keys; how many were new.
+    pub fn extend<K, V>(&mut self, entries: impl IntoIterator<Item = (K, V)>) -> Result<u64>
+    where
+        K: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+    {
+        let (mut run, mut new) = (Run::default(), 0);
+        for (key, value) in entries {
+            let (key, value) = (key.as_ref(), value.as_ref());
+            Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
+            Limit::Value.check(value.len(), VALUE_BYTES_MAX)?;
+            if !run.has_room(key, value) {
+                new += run.drain_into(self.state, self.index)?;
+            }
+            run.push(key, value);
+        }
+        Ok(new + run.drain_into(self.state, self.index)?)
+    }
+}
+
+impl fmt::Debug for RawTableMut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawTableMut").field("index", &self.index).finish_non_exhaustive()
     }
 }
 
 impl TableTypes {
-    /// The types of a `Table<K, V>`.
+    /// The types of `Table<K, V>`.
     pub fn of<K: Key, V: Value>() -> TableTypes {
-        types::<K, V>()
+        super::types::<K, V>()
     }
 }

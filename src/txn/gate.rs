@@ -51,6 +51,12 @@ impl Glimpse {
         self.0 & CLOSED != 0 && self.0 & IN_FLIGHT == 0
     }
 
+    /// How many sends are in flight.
+    #[cfg(test)]
+    pub fn in_flight_len(self) -> usize {
+        (self.0 & IN_FLIGHT) as usize / IN_FLIGHT_ONE as usize
+    }
+
     /// Somebody nudged the writer since it last looked.
     pub fn is_nudged(self) -> bool {
         self.0 & NUDGED != 0
@@ -86,7 +92,8 @@ impl Gate {
         before & CLOSED == 0
     }
 
-    /// Whether the gate is closed.
+    /// Whether the gate is closed. For models only: whoever looks and does not enter knows nothing.
+    #[cfg(loom)]
     pub fn is_closed(&self) -> bool {
         self.word.load(Acquire) & CLOSED != 0
     }

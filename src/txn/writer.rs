@@ -6,6 +6,7 @@
 //! the log ends its group, and the group commits by a checkpoint (the room `checkpoint`).
 
 use super::{
+    answer::Home,
     checkpoint::DurableMark,
     checkpointer::Checkpointer,
     metrics::{self, Metrics},
@@ -19,7 +20,7 @@ use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
     pager::{Pager, Pages},
-    publish::{Bell, Generation, Pin, Published, Version},
+    publish::{Bell, Generation, Published, Version},
     sync::{Arc, thread},
     wal::{Log, Syncer},
 };
@@ -45,6 +46,24 @@ pub struct Engine {
     pub options: Options,
     /// How the writer hears of dropped snapshots.
     pub bell: Arc<Bell>,
+}
+
+impl Engine {
+    /// The engine of a store that shows `first`, where everything up to `durable` is durable.
+    pub fn new(
+        first: Arc<View>,
+        home: &Home,
+        durable: Version,
+        options: Options,
+        bell: Arc<Bell>,
+    ) -> Engine {
+        let word = first.generation.0;
+        let published = Arc::new(Published::new(first, word));
+        let metrics = Arc::new(Metrics::default());
+        let pipeline = Pipeline::new(published.clone(), metrics.clone(), home.clone(), durable);
+        let checkpointer = Checkpointer::default();
+        Engine { published, pipeline, checkpointer, metrics, options, bell }
+    }
 }
 
 /// The writer thread's own.
