@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use std::{
     fs::File,
     io::{BufRead, BufReader, BufWriter, Write, stdin, stdout},
+    ops::Bound,
     path::Path,
     process::ExitCode,
 };
@@ -64,7 +65,7 @@ pub fn write_dump(snapshot: &Snapshot, tables: &[String], out: &mut impl Write) 
         });
         writeln!(out, "{line}")?;
         let shown = Types::of(types);
-        for entry in table.iter()? {
+        for entry in table.range(Bound::Unbounded, Bound::Unbounded)? {
             let (key, value) = entry?;
             shown.write_entry(out, key, value)?;
             counts.entries += 1;
@@ -214,9 +215,7 @@ fn hand_over(
     types: &TableTypes,
     chunk: &mut Chunk,
 ) -> Result<()> {
-    let entries = chunk.iter().map(|(key, value)| (&key[..], &value[..]));
-    tx.raw_table(name, types)?.extend(entries)?;
-    chunk.clear();
+    tx.raw_table(name, types)?.extend(chunk.drain(..))?;
     Ok(())
 }
 

@@ -6,7 +6,10 @@ use crate::{
     opening,
     types::{Side, Type},
 };
-use recto::{Key, Range, RawTable, Snapshot, TableTypes};
+use recto::{
+    Key, Snapshot, TableTypes,
+    raw::{RawRange, RawTable},
+};
 use serde_json::{Value as Json, json};
 use std::{
     io::{BufWriter, Write, stdout},
@@ -121,11 +124,7 @@ pub fn scan(scan: &Scan) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn bounded<'s>(
-    table: &RawTable<'s>,
-    types: &Types,
-    scan: &Scan,
-) -> Result<Range<'s, &'static [u8], &'static [u8]>> {
+fn bounded<'s>(table: &RawTable<'s>, types: &Types, scan: &Scan) -> Result<RawRange<'s>> {
     if let Some(prefix) = &scan.prefix {
         if !matches!(types.key, Type::Text | Type::Bytes) {
             let name = types.key.name();
@@ -134,13 +133,13 @@ fn bounded<'s>(
         let from = types.key(prefix)?;
         let end = prefix_end(from.clone());
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        return Ok(table.range((Bound::Included(&from[..]), to))?);
+        return Ok(table.range(Bound::Included(&from), to)?);
     }
     let key = |typed: &Option<String>| typed.as_ref().map(|typed| types.key(typed)).transpose();
     let (from, to) = (key(&scan.from)?, key(&scan.to)?);
     let from = from.as_deref().map_or(Bound::Unbounded, Bound::Included);
     let to = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    Ok(table.range((from, to))?)
+    Ok(table.range(from, to)?)
 }
 
 /// The first bytes behind all those that begin with `prefix`.

@@ -8,7 +8,7 @@
 //! [`Type::show`] says is read back by [`Type::parse`] to exactly the same bytes.
 //! Absent on purpose: the encodings of the parts, which are recto's own.
 
-use recto::{Key, Ordered, Value};
+use recto::{Key, Value, raw::Ordered};
 use serde_json::{Map, Value as Json, json};
 
 /// A type of keys or values.

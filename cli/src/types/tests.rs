@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 use recto::{Store, Table, TableTypes};
+use std::ops::Bound;
 
 /// What a store keeps of one entry: its types, and the raw bytes.
 fn raw<K: Key, V: Value>(key: K::Item<'_>, value: V::Item<'_>) -> (TableTypes, Vec<u8>, Vec<u8>)
@@ -12,7 +13,8 @@ where
     store.write(|tx| tx.table(&Table::<K, V>::named("t"))?.insert(key, value)).unwrap();
     let snapshot = store.snapshot();
     let table = snapshot.raw_table("t").unwrap().unwrap();
-    let (key, value) = table.first().unwrap().unwrap();
+    let (key, value) =
+        table.range(Bound::Unbounded, Bound::Unbounded).unwrap().next().unwrap().unwrap();
     (table.types().clone(), key.to_vec(), value.to_vec())
 }
 
