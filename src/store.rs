@@ -190,6 +190,12 @@ impl Store {
         let first = state.view(generation, &bell);
         let engine = Engine::new(first, &home, durable.meta.version, options, bell);
         let engine = Arc::new(engine);
+        let syncing = Arc::downgrade(&engine);
+        home.on_sync_wanted(move || {
+            if let Some(engine) = syncing.upgrade() {
+                engine.pipeline.want_sync();
+            }
+        });
         let mut writer = Writer::new(engine.clone(), inbox, state, log, durable, generation);
         writer.settle_recovery(replayed.records)?;
         let running = Arc::new(Running::new(false));

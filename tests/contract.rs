@@ -119,3 +119,17 @@ fn a_store_opened_to_be_read_shows_the_log_and_changes_nothing() -> Result<()> {
     store.close()?;
     Ok(())
 }
+
+#[test]
+fn asking_for_durable_brings_a_sync_that_nobody_promised() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().durability(Durability::None).open(dir.path())?;
+    let mut batch = Batch::new();
+    batch.insert(&AGES, "ada", 36);
+    let commit = store.submit(batch)?;
+    assert_eq!(commit.visible().wait()?, 1);
+    let before = store.stats().durable_version;
+    assert_eq!(commit.durable().wait()?, 1);
+    assert!(before <= store.stats().durable_version && store.stats().durable_version >= 1);
+    Ok(())
+}

@@ -37,6 +37,8 @@ pub trait Acknowledge: Send {
     fn fail(self: Box<Self>, error: &Error);
     /// Whether anybody may still ask for the answer. False lets go of it early, and nothing more.
     fn is_awaited(&self) -> bool;
+    /// Whether the caller has asked for a sync that was not promised.
+    fn wants_sync(&self) -> bool;
 }
 
 /// The answers of one group's requests.
@@ -286,6 +288,10 @@ impl Pipeline {
             // Most callers want no more than visibility: a store that never syncs must not keep an
             // answer for each commit.
             let acks: Acks = group.acks.into_iter().filter(|ack| ack.is_awaited()).collect();
+            if acks.iter().any(|ack| ack.wants_sync()) {
+                state.sync_by = Some(Instant::now());
+                self.changed.notify_all();
+            }
             if !acks.is_empty() {
                 state.unsynced.push_back((group.last, acks));
             }
