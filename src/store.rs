@@ -181,6 +181,7 @@ impl Store {
             let first = state.view(Generation(1), &bell);
             let durable = state.version;
             let engine = Engine::new(first, &home, durable, options, bell);
+            engine.gauge(&state.pages, 0);
             let running = Arc::new(Running::new(true));
             let shared = Shared { engine: Arc::new(engine), requests, home, running };
             return Ok(Store { shared: Arc::new(shared) });
@@ -198,6 +199,7 @@ impl Store {
         });
         let mut writer = Writer::new(engine.clone(), inbox, state, log, durable, generation);
         writer.settle_recovery(replayed.records)?;
+        writer.gauge();
         let running = Arc::new(Running::new(false));
         let shared = Shared { engine, requests, home, running };
         shared.spawn(writer)?;

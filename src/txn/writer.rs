@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
-    pager::{Pager, Pages},
+    pager::{Pager, Pages, write::WritePager},
     publish::{Bell, Generation, Published, Version},
     sync::{Arc, thread},
     wal::{Log, Syncer},
@@ -63,6 +63,20 @@ impl Engine {
         let pipeline = Pipeline::new(published.clone(), metrics.clone(), home.clone(), durable);
         let checkpointer = Checkpointer::default();
         Engine { published, pipeline, checkpointer, metrics, options, bell }
+    }
+
+    /// Tells the gauges how things stand.
+    pub fn gauge(&self, pages: &WritePager, log_bytes: u64) {
+        let gauges = &self.metrics.gauges;
+        let (free, waiting, end) = pages.space_pages();
+        metrics::set(&gauges.log_bytes, log_bytes);
+        metrics::set(&gauges.dirty_bytes, pages.dirty_bytes());
+        metrics::set(&gauges.frame_bytes, pages.frame_bytes());
+        metrics::set(&gauges.free_pages, u64::from(free));
+        metrics::set(&gauges.waiting_pages, waiting);
+        metrics::set(&gauges.file_pages, u64::from(end));
+        metrics::set(&gauges.page_bytes, pages.page_bytes() as u64);
+        metrics::set(&gauges.snapshots, pages.snapshots().saturating_sub(1) as u64);
     }
 }
 
@@ -371,17 +385,8 @@ impl Writer {
     }
 
     /// Tells the gauges how things stand.
-    fn gauge(&self) {
-        let (gauges, pages) = (&self.engine.metrics.gauges, &self.state.pages);
-        let (free, waiting, end) = pages.space_pages();
-        metrics::set(&gauges.log_bytes, self.log.bytes());
-        metrics::set(&gauges.dirty_bytes, pages.dirty_bytes());
-        metrics::set(&gauges.frame_bytes, pages.frame_bytes());
-        metrics::set(&gauges.free_pages, u64::from(free));
-        metrics::set(&gauges.waiting_pages, waiting);
-        metrics::set(&gauges.file_pages, u64::from(end));
-        metrics::set(&gauges.page_bytes, pages.page_bytes() as u64);
-        metrics::set(&gauges.snapshots, pages.snapshots().saturating_sub(1) as u64);
+    pub fn gauge(&self) {
+        self.engine.gauge(&self.state.pages, self.log.bytes());
     }
 
     /// Publishes the newest state once more, behind the groups that wait: frames and pages given up
