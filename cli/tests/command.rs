@@ -94,7 +94,8 @@ fn what_only_looks_makes_no_store() {
 
 #[test]
 fn a_dump_is_the_same_after_a_round_trip() {
-    const TUPLES: Table<(&str, Option<i16>), (u64, &[u8])> = Table::new("tuples");
+    type Key<'k> = (&'k str, Option<i16>);
+    const TUPLES: Table<Key<'_>, (u64, &[u8])> = Table::new("tuples");
     const FLOATS: Table<u128, f64> = Table::new("floats");
     const EMPTY: Table<&[u8], ()> = Table::new("empty \"quoted\"");
     let parent = tempfile::tempdir().unwrap();
@@ -265,7 +266,7 @@ fn the_shipped_index_answers_as_apt_does() {
     for line in include_str!("../data/oracle.txt").lines() {
         match line.strip_prefix("  ") {
             None => asked = line,
-            Some(name) => *oracle.get_mut(asked).unwrap() += &format!("{name}\n"),
+            Some(name) => oracle.get_mut(asked).unwrap().extend([name, "\n"]),
         }
         oracle.entry(asked).or_default();
     }
