@@ -317,6 +317,20 @@ impl<T> Drop for Promise<T> {
 ///
 /// Wait for it with [`wait`](Self::wait) or `.await` it, on any runtime; both answer when the
 /// commit is as safe as its durability promises. Dropping it undoes nothing.
+///
+/// ```
+/// use recto::{Batch, Store, Table};
+/// const AGES: Table<&str, u64> = Table::new("ages");
+///
+/// let store = Store::in_memory()?;
+/// let mut batch = Batch::new();
+/// batch.insert(&AGES, "ada", 36);
+/// let commit = store.submit(batch)?;
+/// let version = commit.visible().wait()?; // every snapshot from here on shows it
+/// assert_eq!(store.get(&AGES, "ada")?, Some(36));
+/// assert_eq!(commit.wait()?, version); // and now it is as safe as promised
+/// # Ok::<(), recto::Error>(())
+/// ```
 #[must_use = "a commit that nobody waits for may fail unseen"]
 pub struct Commit<T = u64> {
     shared: Arc<Shared<T>>,
@@ -339,7 +353,8 @@ impl<T> Commit<T> {
         Answer { commit: self, goal: Promised::Visible, ticket: None }
     }
 
-    /// The moment from which the commit survives a power cut.
+    /// The moment from which the commit survives a power cut. Under `Durability::None` nobody but
+    /// [`Store::sync`](crate::Store::sync), a checkpoint or the close brings it about.
     pub fn durable(&self) -> Answer<'_, T> {
         Answer { commit: self, goal: Promised::Durable, ticket: None }
     }
@@ -395,6 +410,7 @@ impl<T> fmt::Debug for Commit<T> {
 /// let store = Store::in_memory()?;
 /// let commit = store.submit_with(|tx| tx.table(&AGES)?.insert("ada", 36))?;
 /// let visible = commit.visible().wait()?;
+/// store.sync()?; // a store in memory does not sync by itself
 /// assert_eq!(commit.durable().wait()?, visible); // both moments tell the commit's version
 /// assert!(commit.wait()?); // the closure's own value
 /// # Ok::<(), recto::Error>(())
