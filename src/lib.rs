@@ -52,6 +52,10 @@ mod options {
 }
 
 pub use error::{Corruption, Error, IoFailure, Limit, Resource, Result, TypeMismatch};
+#[cfg(all(feature = "pod", not(loom)))]
+pub use table::pod::Pod;
+#[cfg(all(feature = "postcard", not(loom)))]
+pub use table::postcard::Postcard;
 #[cfg(not(loom))]
 pub use {
     check::CheckReport,

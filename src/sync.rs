@@ -38,6 +38,8 @@ mod production {
 
     /// Threads, with a name for each.
     pub mod thread {
+        #[cfg(test)]
+        pub use std::thread::panicking;
         pub use std::thread::{JoinHandle, Thread, current, park, park_timeout, sleep, yield_now};
 
         /// Starts a thread under a name that debuggers and panics show.

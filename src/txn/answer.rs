@@ -284,20 +284,6 @@ impl<T> Promise<T> {
         self.0.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1)
     }
 
-    /// Changes what the caller was promised, before the first answer.
-    pub fn set_promised(&self, promised: Promised) {
-        self.advance(|state| {
-            debug_assert!(state.version.is_none(), "promised anew after the answer");
-            // Whoever waits for the commit as a whole, waits for the new promise.
-            for (ticket, goal, _) in &mut state.wakers {
-                if *ticket == COMMIT_TICKET {
-                    *goal = promised;
-                }
-            }
-            state.promised = promised;
-        });
-    }
-
     fn advance(&self, change: impl FnOnce(&mut State<T>)) {
         if let Some(shared) = &self.0 {
             shared.advance(change);
@@ -399,7 +385,20 @@ impl<T> fmt::Debug for Commit<T> {
     }
 }
 
-/// One of the two moments of a [`Commit`]: wait for it with [`wait`](Self::wait), or `.await` it.
+/// One of the two moments of a [`Commit`]: wait for it with [`wait`](Self::wait), or `.await` it. Any
+/// number of threads and tasks may wait for one commit.
+///
+/// ```
+/// use recto::{Store, Table};
+/// const AGES: Table<&str, u64> = Table::new("ages");
+///
+/// let store = Store::in_memory()?;
+/// let commit = store.submit_with(|tx| tx.table(&AGES)?.insert("ada", 36))?;
+/// let visible = commit.visible().wait()?;
+/// assert_eq!(commit.durable().wait()?, visible); // both moments tell the commit's version
+/// assert!(commit.wait()?); // the closure's own value
+/// # Ok::<(), recto::Error>(())
+/// ```
 #[must_use = "an answer does nothing unless it is waited for"]
 pub struct Answer<'c, T = u64> {
     commit: &'c Commit<T>,
