@@ -224,6 +224,13 @@ impl fmt::Display for Resource {
     }
 }
 
+impl Limit {
+    /// An error if `len` exceeds `max`.
+    pub(crate) fn check(self, len: usize, max: usize) -> Result<()> {
+        if len <= max { Ok(()) } else { Err(Error::TooLarge { what: self, len, max }) }
+    }
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

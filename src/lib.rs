@@ -1,6 +1,8 @@
 //! recto: an ordered, typed, transactional store in one directory.
 #![cfg_attr(loom, allow(dead_code, reason = "models run a part of the crate"))]
 
+#[cfg(not(loom))]
+mod check;
 mod error;
 #[cfg(not(loom))]
 mod options;
@@ -34,6 +36,15 @@ mod pager {
     pub mod slots;
 }
 
+/// What models run of the transactions: the queue and the answers.
+#[cfg(loom)]
+mod txn {
+    pub mod answer;
+    pub mod gate;
+    pub mod line;
+    pub mod queue;
+}
+
 /// What errors name of the options, for models.
 #[cfg(loom)]
 mod options {
@@ -43,12 +54,14 @@ mod options {
 pub use error::{Corruption, Error, IoFailure, Limit, Resource, Result, TypeMismatch};
 #[cfg(not(loom))]
 pub use {
+    check::CheckReport,
     options::{Clock, Durability, Options},
     stats::Stats,
     store::{Closed, Reader, Store, TrySubmitError},
     table::{
         Table,
         key::{Key, Prefix},
+        raw::TableReport,
         read::{Range, TableRef},
         value::Value,
         write::{ExtractIf, TableMut},
@@ -56,11 +69,18 @@ pub use {
     txn::{
         answer::{Answer, Commit},
         batch::Batch,
+        catalog::TableTypes,
         metrics::Latency,
         snapshot::{Snapshot, View},
         write::WriteTx,
     },
 };
+
+/// Tables as ordered bytes, for tools that meet tables whose types they do not know.
+#[cfg(not(loom))]
+pub mod raw {
+    pub use crate::table::raw::{Ordered, RawRange, RawTable, RawTableMut};
+}
 
 /// The simulated disk that this repository's crash tests are built on. Not covered by semver.
 #[cfg(all(feature = "simulation", not(loom)))]
@@ -87,5 +107,17 @@ pub mod internals {
     }
     pub mod slots {
         pub use crate::pager::slots::*;
+    }
+    pub mod answer {
+        pub use crate::txn::answer::*;
+    }
+    pub mod gate {
+        pub use crate::txn::gate::*;
+    }
+    pub mod line {
+        pub use crate::txn::line::*;
+    }
+    pub mod queue {
+        pub use crate::txn::queue::*;
     }
 }

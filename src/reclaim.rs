@@ -28,7 +28,6 @@ pub struct Reclaimer<T, L = Lease> {
     pending: Vec<(Retired<T>, Generation)>,
     /// No pin blocks these.
     free: Vec<T>,
-    waiting: usize,
     /// The greatest end committed: no later pin may come before it.
     end_max: Generation,
 }
@@ -69,7 +68,7 @@ pub struct PinReport {
 impl<T, L> Default for Reclaimer<T, L> {
     fn default() -> Reclaimer<T, L> {
         let (pins, pending, free) = (Vec::new(), Vec::new(), Vec::new());
-        Reclaimer { pins, pending, free, waiting: 0, end_max: Generation(0) }
+        Reclaimer { pins, pending, free, end_max: Generation(0) }
     }
 }
 
@@ -130,7 +129,6 @@ impl<T, L: Leased> Reclaimer<T, L> {
         match last {
             Some(pin) if pin.version >= retired.birth => {
                 pin.fresh.push(retired);
-                self.waiting += 1;
             }
             _ => self.free.push(retired.thing),
         }
@@ -147,7 +145,6 @@ impl<T, L: Leased> Reclaimer<T, L> {
     /// Reads the leases, forgets the pins that have gone, and moves what has become free to `out`.
     /// Cost: one load a live pin, and for a pin that has gone what it held, once.
     pub fn take(&mut self, out: &mut Vec<T>) {
-        let before = self.free.len();
         // Newest first: what one passes down is passed on at once if the next has gone, too.
         for index in (0..self.pins.len()).rev() {
             let pin = &mut self.pins[index];
@@ -158,7 +155,6 @@ impl<T, L: Leased> Reclaimer<T, L> {
             }
         }
         self.pins.retain(|pin| !pin.gone);
-        self.waiting -= self.free.len() - before;
         out.append(&mut self.free);
     }
 
@@ -190,11 +186,6 @@ impl<T, L: Leased> Reclaimer<T, L> {
             generation: pin.generation,
             retained: pin.fresh.len() + pin.passed.iter().map(Vec::len).sum::<usize>(),
         })
-    }
-
-    /// How many things wait for a pin.
-    pub fn waiting(&self) -> usize {
-        self.waiting
     }
 }
 

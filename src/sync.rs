@@ -34,16 +34,11 @@ pub fn wait_timeout<'a, T>(
 
 #[cfg(not(loom))]
 mod production {
-    pub use std::sync::{
-        Arc, Condvar, LazyLock, Mutex, MutexGuard, Once, OnceLock, RwLock, Weak, atomic,
-    };
+    pub use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, atomic};
 
     /// Threads, with a name for each.
     pub mod thread {
-        pub use std::thread::{
-            JoinHandle, Result, Thread, ThreadId, available_parallelism, current, panicking, park,
-            park_timeout, scope, sleep, yield_now,
-        };
+        pub use std::thread::{JoinHandle, Thread, current, park, park_timeout, sleep, yield_now};
 
         /// Starts a thread under a name that debuggers and panics show.
         pub fn spawn<T, F>(name: &str, run: F) -> std::io::Result<JoinHandle<T>>
@@ -58,17 +53,11 @@ mod production {
     /// A bounded queue of many senders and one receiver. Messages that are queued when the receiver
     /// is dropped stay alive until the last sender is dropped, too: whoever ends must drain first.
     pub mod channel {
-        pub use flume::{
-            Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
-            TryRecvError, TrySendError, bounded,
-        };
+        pub use flume::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
     }
 
     /// Values that each thread has its own of.
     pub use std::thread_local;
-
-    /// A hint to the CPU that this is a loop that waits for another thread.
-    pub use std::hint::spin_loop;
 
     /// A shared pointer that readers load without a lock while one thread replaces it.
     ///
@@ -104,13 +93,6 @@ mod production {
     /// The loan of [`Pointer::guard`].
     pub struct Guard<T>(arc_swap::Guard<Arc<T>>);
 
-    impl<T> Guard<T> {
-        /// An owned reference out of the loan.
-        pub fn into_full(self) -> Arc<T> {
-            arc_swap::Guard::into_inner(self.0)
-        }
-    }
-
     impl<T> std::ops::Deref for Guard<T> {
         type Target = Arc<T>;
 
@@ -130,7 +112,6 @@ mod modeled {
     pub use std::sync::OnceLock;
 
     pub use loom::{
-        hint::spin_loop,
         sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
         thread_local,
     };
@@ -143,7 +124,7 @@ mod modeled {
     /// Threads. There is no time in a model: a wait with a limit is a chance for others to run.
     pub mod thread {
         pub use loom::thread::{JoinHandle, Thread, current, park, yield_now};
-        pub use std::thread::{Result, panicking};
+        pub use std::thread::panicking;
         use std::time::Duration;
 
         /// Starts a thread under a name.
@@ -208,13 +189,6 @@ mod modeled {
 
     /// The loan of [`Pointer::guard`].
     pub struct Guard<T>(Arc<T>);
-
-    impl<T> Guard<T> {
-        /// An owned reference out of the loan.
-        pub fn into_full(self) -> Arc<T> {
-            self.0
-        }
-    }
 
     impl<T> std::ops::Deref for Guard<T> {
         type Target = Arc<T>;
@@ -358,8 +332,12 @@ mod modeled {
 
             /// Sends if there is room now or after others have run.
             pub fn send_timeout(&self, message: T, _: Duration) -> Result<(), SendTimeoutError<T>> {
-                let Err(TrySendError::Full(message)) = self.try_send(message) else {
-                    return Ok(());
+                let message = match self.try_send(message) {
+                    Ok(()) => return Ok(()),
+                    Err(TrySendError::Full(message)) => message,
+                    Err(TrySendError::Disconnected(message)) => {
+                        return Err(SendTimeoutError::Disconnected(message));
+                    }
                 };
                 yield_now();
                 self.try_send(message).map_err(|e| match e {

@@ -9,10 +9,8 @@ const EDGES: Table<(u64, &str, u64), ()> = Table::new("edges");
 #[test]
 fn a_store_is_written_read_closed_and_found_again() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
-    let store = Options::new()
-        .durability(Durability::Sync)
-        .queue_capacity(1000)
-        .open(dir.path())?;
+    let store =
+        Options::new().durability(Durability::Sync).queue_capacity(1000).open(dir.path())?;
     let n = store.write(|tx| {
         let mut ages = tx.table(&AGES)?;
         ages.insert("ada", 36)?;
@@ -46,5 +44,33 @@ fn a_store_is_written_read_closed_and_found_again() -> Result<()> {
     assert_eq!(again.get(&AGES, "alan")?, Some(41));
     assert_eq!(again.get(&AGES, "x")?, None);
     assert_eq!(again.tables()?, ["ages", "blobs", "edges"]);
+    Ok(())
+}
+
+#[test]
+fn a_checked_store_accounts_for_every_page() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().dirty_bytes(256 * 1024).open(dir.path())?;
+    for round in 0..20u64 {
+        store.write(|tx| {
+            let mut edges = tx.table(&EDGES)?;
+            for n in 0..2000 {
+                edges.insert((n * 7919 % 5000, "knows", round), ())?;
+            }
+            edges.remove_range((round * 100, "", 0)..(round * 100 + 50, "", 0))?;
+            Ok(())
+        })?;
+        let big = vec![round as u8; 100_000];
+        store.write(|tx| tx.table(&BLOBS)?.insert(&round.to_be_bytes()[..], &big))?;
+        if round % 3 == 0 {
+            store.checkpoint()?;
+        }
+        let report = store.check()?;
+        assert_eq!(report.version, store.snapshot().version());
+    }
+    store.close()?;
+    let store = Store::open(dir.path())?;
+    let report = store.check()?;
+    assert_eq!(report.tables, 2);
     Ok(())
 }

@@ -5,6 +5,7 @@ compile_error!("without --cfg loom nothing would be checked: run cargo from loom
 
 use std::{
     io::Write,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -39,6 +40,28 @@ pub fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
     assert!(executions > 20, "{name}: {executions} executions are no model of concurrency");
 }
 
+/// Runs a twin like [`check`], in a process of its own: after a deadlock loom cannot unwind what a thread
+/// holds, and ends the process. `test` is the name of the test that calls this.
+///
+/// # Panics
+/// With the message of the first panic over there, if there was one.
+pub fn check_apart(test: &str, name: &str, model: impl Fn() + Send + Sync + 'static) {
+    const VARIABLE: &str = "RECTO_LOOM_APART";
+    if std::env::var(VARIABLE).is_ok_and(|value| value == test) {
+        return check(name, model);
+    }
+    let mut again = Command::new(std::env::current_exe().expect("this test's program"));
+    again.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(VARIABLE, test);
+    let output = again.output().expect("a second process");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    let listed = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
+    assert!(listed, "there is no test named {test}");
+    // Its exit status tells nothing: that test, too, is expected to panic.
+    if let Some((_, panic)) = printed.split_once("panicked at") {
+        panic!("{}", panic.lines().take(2).collect::<Vec<_>>().join(" "));
+    }
+}
+
 /// Counts across executions, to show that a model reaches what it is about.
 #[derive(Default)]
 pub struct Reached(AtomicUsize);
@@ -54,4 +77,28 @@ impl Reached {
     pub fn expect(&self, what: &str) {
         assert!(self.0.load(Relaxed) > 0, "no execution of the model reached: {what}");
     }
+}
+
+/// The environment variable that tells a twin's second process which twin it is.
+const TWIN_VARIABLE: &str = "RECTO_LOOM_TWIN";
+
+/// Runs a twin in which somebody must sleep for ever, as the test `name` of this binary.
+///
+/// In a process of its own: loom's panic at a deadlock unwinds through locks that loom does not let go
+/// any more, and a panic on the way of a panic ends a process.
+///
+/// # Panics
+/// If the twin passes, or fails in another way.
+pub fn check_deadlocks(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    if std::env::var(TWIN_VARIABLE).is_ok_and(|twin| twin == name) {
+        return check(name, model);
+    }
+    let output = std::process::Command::new(std::env::current_exe().expect("this test's path"))
+        .args([name, "--exact", "--nocapture"])
+        .env(TWIN_VARIABLE, name)
+        .output()
+        .expect("a process for the twin");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{name}: the seeded bug was not found\n{said}");
+    assert!(said.contains("deadlock; threads"), "{name}: failed in another way\n{said}");
 }

@@ -4,49 +4,55 @@ use loom::{
     sync::{
         Arc,
         atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Release},
         },
     },
     thread,
 };
 use recto::internals::{
-    frames::{FrameId, Frames},
+    frames::Frames,
     publish::Published,
     slots::{Slot, Slots},
     sync::Pointer,
 };
 use recto_loom_tests::check;
 
-const PAGE: u32 = 2;
-
 struct Root {
     version: u64,
-    /// Each version has its page at a number of its own here: nothing is reused.
+    /// Each version has a page of its own here: nothing is reused.
     page: u32,
 }
 
-/// What the models vary.
-#[derive(Clone, Copy, PartialEq)]
-enum Order {
-    Right,
-    /// The seeded bug: published before the pages are written.
-    PublishedFirst,
+fn root(version: u64) -> Arc<Root> {
+    Arc::new(Root { version, page: 2 + version as u32 })
 }
 
-fn load_against_publish(order: Order) {
+#[derive(Clone, Copy, PartialEq)]
+enum Write {
+    First,
+    /// The seeded bug.
+    AfterPublish,
+}
+
+fn load_against_publish(write: Write) {
     let (frames, mut writer) = Frames::new(8, 0);
     let slots = Arc::new(Slots::default());
-    let mut write = |slots: &Slots, version: u64| -> FrameId {
+    let mut page_of = move |slots: &Slots, version: u64, publish: &dyn Fn()| {
         let frame = writer.alloc(1).unwrap();
-        slots.set(PAGE + version as u32, Slot::Frame(frame));
-        frame
+        slots.set(root(version).page, Slot::Frame(frame));
+        if write == Write::AfterPublish {
+            publish();
+        }
+        writer.bytes_mut(frame)[0] = version as u8;
+        writer.share();
+        if write == Write::First {
+            publish();
+        }
     };
-    let first = write(&slots, 0);
-    let root = |version| Arc::new(Root { version, page: PAGE + version as u32 });
+    page_of(&slots, 0, &|| ());
     let published = Arc::new(Published::new(root(0), 0));
-    let _ = first;
-    let readers: Vec<_> = (0..2)
+    let readers: Vec<_> = (0..3)
         .map(|_| {
             let (frames, slots) = (frames.clone(), Arc::clone(&slots));
             let published = Arc::clone(&published);
@@ -57,21 +63,129 @@ fn load_against_publish(order: Order) {
                     assert!(root.version >= last, "versions went back");
                     last = root.version;
                     let Slot::Frame(frame) = slots.load(root.page) else { panic!("no frame") };
-                    assert_eq!(frames.bytes(frame)[0], root.version as u8, "another version's page");
+                    let seen = u64::from(frames.bytes(frame)[0]);
+                    assert_eq!(seen, root.version, "a page of another version");
                 }
             })
         })
         .collect();
-    for version in 1..=2 {
-        let frame = write(&slots, version);
-        if order == Order::PublishedFirst {
-            published.publish(root(version), version);
+    let writing = thread::spawn(move || {
+        for version in 1..=2 {
+            page_of(&slots, version, &|| published.publish(root(version), version));
         }
-        writer_bytes(&mut writer, frame, version);
-        writer.share();
-        if order == Order::Right {
-            published.publish(root(version), version);
-        }
-    }
+    });
     readers.into_iter().for_each(|reader| reader.join().unwrap());
+    writing.join().unwrap();
+}
+
+#[test]
+fn a_readers_pages_belong_to_its_version() {
+    check("load against publish", || load_against_publish(Write::First));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_page_written_after_it_is_published_is_caught() {
+    check("twin: published before the pages", || load_against_publish(Write::AfterPublish));
+}
+
+/// The published pointer with its word, or a wrong one.
+trait Renewed: Send + Sync + 'static {
+    fn new() -> Self;
+    fn publish(&self, version: u64);
+    fn word(&self) -> u64;
+    fn pin(&self) -> Arc<Root>;
+}
+
+impl Renewed for Published<Root> {
+    fn new() -> Self {
+        Published::new(root(0), 0)
+    }
+
+    fn publish(&self, version: u64) {
+        Published::publish(self, root(version), version);
+    }
+
+    fn word(&self) -> u64 {
+        Published::word(self)
+    }
+
+    fn pin(&self) -> Arc<Root> {
+        Published::pin(self)
+    }
+}
+
+/// The seeded bug: the word is stored before the pointer.
+struct WordFirst(Pointer<Root>, AtomicU64);
+
+impl Renewed for WordFirst {
+    fn new() -> Self {
+        WordFirst(Pointer::new(root(0)), AtomicU64::new(0))
+    }
+
+    fn publish(&self, version: u64) {
+        self.1.store(version, Release);
+        self.0.store(root(version));
+    }
+
+    fn word(&self) -> u64 {
+        self.1.load(Acquire)
+    }
+
+    fn pin(&self) -> Arc<Root> {
+        self.0.load_full()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Answer {
+    AfterPublish,
+    /// The seeded bug.
+    First,
+}
+
+fn renewal<P: Renewed>(answer: Answer) {
+    let published = Arc::new(P::new());
+    let answered = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (published, answered) = (Arc::clone(&published), Arc::clone(&answered));
+        thread::spawn(move || {
+            let (mut word, mut root) = (published.word(), published.pin());
+            for _ in 0..2 {
+                let promised = u64::from(answered.load(Acquire));
+                let now = published.word();
+                if now != word {
+                    (word, root) = (now, published.pin());
+                }
+                assert!(root.version >= promised, "behind an answered commit");
+                assert!(root.version >= word, "behind its own word");
+            }
+        })
+    };
+    let writer = thread::spawn(move || {
+        if answer == Answer::First {
+            answered.store(true, Release);
+        }
+        published.publish(1);
+        answered.store(true, Release);
+    });
+    reader.join().unwrap();
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_renewed_reader_is_never_behind_an_answered_commit() {
+    check("reader renewal by one word", || renewal::<Published<Root>>(Answer::AfterPublish));
+}
+
+#[test]
+#[should_panic(expected = "behind its own word")]
+fn a_word_published_before_the_snapshot_is_caught() {
+    check("twin: word before pointer", || renewal::<WordFirst>(Answer::AfterPublish));
+}
+
+#[test]
+#[should_panic(expected = "behind an answered commit")]
+fn an_answer_given_before_the_word_is_caught() {
+    check("twin: answered early", || renewal::<Published<Root>>(Answer::First));
 }

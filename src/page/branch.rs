@@ -23,10 +23,7 @@ const CHILDREN: usize = 1;
 const BIRTHS: usize = 2;
 const OFFSETS: usize = 3;
 /// Heads, children, births, offsets.
-pub const ARRAYS: Arrays<4> = Arrays {
-    widths: [HEAD_BYTES, 4, 4, 2],
-    heads: HEADS,
-};
+pub const ARRAYS: Arrays<4> = Arrays { widths: [HEAD_BYTES, 4, 4, 2], heads: HEADS };
 
 /// The shortest `s` with `left < s <= right`: a prefix of `right`. Where `left` is not smaller than
 /// `right`, which only a damaged page can show, some prefix of `right`.
@@ -73,19 +70,11 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Minus infinity.
-    const EMPTY: Parts<'static> = Parts {
-        prefix: &[],
-        suffix: &[],
-        run: None,
-    };
+    const EMPTY: Parts<'static> = Parts { prefix: &[], suffix: &[], run: None };
 
     fn new(separator: NewKey<'a>) -> Parts<'a> {
         let PartKey { start, run } = PartKey::new(separator);
-        Parts {
-            prefix: &[],
-            suffix: start,
-            run,
-        }
+        Parts { prefix: &[], suffix: start, run }
     }
 
     fn len(self) -> usize {
@@ -110,10 +99,7 @@ impl<'a> Parts<'a> {
 
     /// The length of what this and `other` begin with in common.
     fn common_len(self, other: Parts<'_>) -> usize {
-        let (a, b) = (
-            [self.prefix, self.suffix].concat(),
-            [other.prefix, other.suffix].concat(),
-        );
+        let (a, b) = ([self.prefix, self.suffix].concat(), [other.prefix, other.suffix].concat());
         common_len(&a, &b)
     }
 
@@ -121,9 +107,7 @@ impl<'a> Parts<'a> {
     fn head(self, skip: usize) -> Option<u32> {
         let [first, second] = self.skip(skip)?;
         let mut four = [0; HEAD_BYTES];
-        four.iter_mut()
-            .zip(first.iter().chain(second))
-            .for_each(|(to, &byte)| *to = byte);
+        four.iter_mut().zip(first.iter().chain(second)).for_each(|(to, &byte)| *to = byte);
         Some(u32::from_be_bytes(four))
     }
 
@@ -148,14 +132,8 @@ fn measure(entries: &[Entry<'_>]) -> (usize, usize) {
     let (Some(first), Some(last)) = (entries.get(1), entries.last()) else {
         return (0, ARRAYS.end(entries.len()));
     };
-    let prefix_len = first
-        .separator
-        .common_len(last.separator)
-        .min(super::cell::PREFIX_MAX);
-    let cells: usize = entries[1..]
-        .iter()
-        .map(|e| e.separator.cell_len(prefix_len))
-        .sum();
+    let prefix_len = first.separator.common_len(last.separator).min(super::cell::PREFIX_MAX);
+    let cells: usize = entries[1..].iter().map(|e| e.separator.cell_len(prefix_len)).sum();
     (prefix_len, ARRAYS.end(entries.len()) + prefix_len + cells)
 }
 
@@ -180,11 +158,7 @@ impl<'p> Branch<'p> {
         check_header(page, Kind::Branch, ARRAYS.end(count))?;
         let (start, len) = (field(page, PREFIX_START), field(page, PREFIX_LEN));
         match page.get(start..start + len) {
-            Some(prefix) => Ok(Branch {
-                page,
-                count,
-                prefix,
-            }),
+            Some(prefix) => Ok(Branch { page, count, prefix }),
             None => Err(damaged(page, "its prefix exceeds the page")),
         }
     }
@@ -223,11 +197,7 @@ impl<'p> Branch<'p> {
                     None => separator.start > rest,
                     Some(_) => separator.compare(key, resolve)?.is_gt(),
                 };
-                (from, to) = if greater {
-                    (from, middle)
-                } else {
-                    (middle + 1, to)
-                };
+                (from, to) = if greater { (from, middle) } else { (middle + 1, to) };
             }
         }
         Ok(from.max(1) - 1)
@@ -240,21 +210,14 @@ impl<'p> Branch<'p> {
         let page = read_u32(self.page, ARRAYS.start(CHILDREN, self.count) + 4 * i);
         let birth = read_u32(self.page, ARRAYS.start(BIRTHS, self.count) + 4 * i);
         match (page, birth) {
-            (Some(page), Some(birth)) => Ok(Child {
-                page: PageId(page),
-                birth,
-            }),
+            (Some(page), Some(birth)) => Ok(Child { page: PageId(page), birth }),
             _ => Err(damaged(self.page, "its children exceed the page")),
         }
     }
 
     /// The separator of child `i`.
     pub fn separator(self, i: usize) -> Result<Separator<'p>> {
-        let Parts {
-            prefix,
-            suffix,
-            run,
-        } = self.entry(i)?.separator;
+        let Parts { prefix, suffix, run } = self.entry(i)?.separator;
         Ok(match run {
             None => Separator::Inline { prefix, suffix },
             Some(run) => Separator::Run(run),
@@ -277,22 +240,11 @@ impl<'p> Branch<'p> {
     /// one if each separator keeps to the limits of [`cell`](super::cell) and lies where order puts
     /// it.
     pub fn split_point(self, at: usize, separator: NewKey<'_>) -> Result<usize> {
-        let child = Child {
-            page: PageId(0),
-            birth: 0,
-        };
+        let child = Child { page: PageId(0), birth: 0 };
         check_index(self.page, at, self.count + 1)?;
         let mut entries = self.entries()?;
-        entries.insert(
-            at,
-            Entry {
-                separator: Parts::new(separator),
-                child,
-            },
-        );
-        let cells = entries
-            .iter()
-            .map(|entry| entry.separator.cell_len(self.prefix.len()));
+        entries.insert(at, Entry { separator: Parts::new(separator), child });
+        let cells = entries.iter().map(|entry| entry.separator.cell_len(self.prefix.len()));
         let entry_bytes: Vec<usize> = cells.map(|len| len + ARRAYS.entry_bytes()).collect();
         let cut = balanced_cut(&entry_bytes, |cut| {
             let (left, right) = entries.split_at(cut);
@@ -327,21 +279,11 @@ impl<'p> Branch<'p> {
     fn entry(self, i: usize) -> Result<Entry<'p>> {
         let child = self.child(i)?;
         if i == 0 {
-            return Ok(Entry {
-                separator: Parts::EMPTY,
-                child,
-            });
+            return Ok(Entry { separator: Parts::EMPTY, child });
         }
         let (PartKey { start: suffix, run }, _) = self.cell(i)?;
         let prefix = if run.is_some() { &[] } else { self.prefix };
-        Ok(Entry {
-            separator: Parts {
-                prefix,
-                suffix,
-                run,
-            },
-            child,
-        })
+        Ok(Entry { separator: Parts { prefix, suffix, run }, child })
     }
 
     /// All children and separators.
@@ -367,11 +309,7 @@ impl<'p> BranchMut<'p> {
     pub fn as_branch(&self) -> Branch<'_> {
         let (start, len) = (field(self.page, PREFIX_START), field(self.page, PREFIX_LEN));
         let prefix = self.page.get(start..start + len).unwrap_or(&[]);
-        Branch {
-            page: self.page,
-            count: field(self.page, COUNT),
-            prefix,
-        }
+        Branch { page: self.page, count: field(self.page, COUNT), prefix }
     }
 
     /// Inserts a child at `i`. At 0 only into an empty page, and then the separator is not kept; a
@@ -454,10 +392,7 @@ impl<'p> BranchMut<'p> {
         assert!(i > 0 || count == 0, "child 0 is there already");
         check_index(self.page, i, count + 1)?;
         if count == 0 {
-            return self.rebuild(&[Entry {
-                separator: Parts::EMPTY,
-                child,
-            }]);
+            return self.rebuild(&[Entry { separator: Parts::EMPTY, child }]);
         }
         let prefix_len = branch.prefix.len();
         let len = separator.cell_len(prefix_len);

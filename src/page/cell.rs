@@ -37,11 +37,7 @@ pub const fn value_inline_max(page_bytes: usize, key_len: usize) -> usize {
     };
     let entry_max = (page_bytes - HEADER_BYTES - SPARE_BYTES_MAX) / 2;
     let half = entry_max - super::leaf::ARRAYS.entry_bytes() - LENGTHS_BYTES_MAX - key_bytes;
-    if half < page_bytes / 4 {
-        half
-    } else {
-        page_bytes / 4
-    }
+    if half < page_bytes / 4 { half } else { page_bytes / 4 }
 }
 
 // A branch holds three separators, and splitting one in two always succeeds: a separator and its
@@ -168,10 +164,7 @@ impl<'p> PartKey<'p> {
             NewKey::Run(run, whole) => {
                 debug_assert!(whole.len() == run.len as usize && whole.len() > RUN_KEY_START_BYTES);
                 let start = &whole[..whole.len().min(RUN_KEY_START_BYTES)];
-                PartKey {
-                    start,
-                    run: Some(run),
-                }
+                PartKey { start, run: Some(run) }
             }
         }
     }
@@ -207,11 +200,7 @@ impl<'p> PartKey<'p> {
     }
 
     fn code(self) -> u8 {
-        if self.run.is_some() {
-            RUN
-        } else {
-            code(self.start.len())
-        }
+        if self.run.is_some() { RUN } else { code(self.start.len()) }
     }
 
     fn len(self) -> usize {
@@ -221,11 +210,7 @@ impl<'p> PartKey<'p> {
 
 /// The code of an inline part of `len` bytes.
 fn code(len: usize) -> u8 {
-    if len < usize::from(LONG) {
-        len as u8
-    } else {
-        LONG
-    }
+    if len < usize::from(LONG) { len as u8 } else { LONG }
 }
 
 /// How many bytes of length follow the code.
@@ -390,13 +375,7 @@ fn read_part_key(code: u8, len: usize, rest: &[u8]) -> Option<(PartKey<'_>, &[u8
                 return None;
             }
             let (start, rest) = rest.split_at_checked(RUN_KEY_START_BYTES)?;
-            Some((
-                PartKey {
-                    start,
-                    run: Some(run),
-                },
-                rest,
-            ))
+            Some((PartKey { start, run: Some(run) }, rest))
         }
         _ => None,
     }

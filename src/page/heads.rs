@@ -19,9 +19,7 @@ pub fn head(rest: &[u8]) -> u32 {
     if let Some(four) = rest.first_chunk() {
         return u32::from_be_bytes(*four);
     }
-    rest.iter()
-        .rev()
-        .fold(0, |head, &byte| head >> 8 | u32::from(byte) << 24)
+    rest.iter().rev().fold(0, |head, &byte| head >> 8 | u32::from(byte) << 24)
 }
 
 /// The length of what `a` and `b` begin with in common.
@@ -59,12 +57,7 @@ impl<'p> Heads<'p> {
     /// Head `i`; the greatest number beyond the last.
     #[inline]
     pub fn get(self, i: usize) -> u32 {
-        self.groups
-            .as_flattened()
-            .as_chunks()
-            .0
-            .get(i)
-            .map_or(u32::MAX, |&b| u32::from_le_bytes(b))
+        self.groups.as_flattened().as_chunks().0.get(i).map_or(u32::MAX, |&b| u32::from_le_bytes(b))
     }
 
     /// How many heads are smaller than `head`.
@@ -111,9 +104,6 @@ impl<'p> Heads<'p> {
 #[inline]
 fn smaller(heads: &[u8], head: u32) -> usize {
     let (heads, _) = heads.as_chunks();
-    let sum: u32 = heads
-        .iter()
-        .map(|&other| u32::from(u32::from_le_bytes(other) < head))
-        .sum();
+    let sum: u32 = heads.iter().map(|&other| u32::from(u32::from_le_bytes(other) < head)).sum();
     sum as usize
 }

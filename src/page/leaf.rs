@@ -25,10 +25,7 @@ const TAGS: usize = 0;
 const OFFSETS: usize = 1;
 const HEADS: usize = 2;
 /// Tags, offsets, heads.
-pub const ARRAYS: Arrays<3> = Arrays {
-    widths: [1, 2, HEAD_BYTES],
-    heads: HEADS,
-};
+pub const ARRAYS: Arrays<3> = Arrays { widths: [1, 2, HEAD_BYTES], heads: HEADS };
 
 /// A leaf to read.
 #[derive(Clone, Copy)]
@@ -247,10 +244,7 @@ impl<'p> LeafMut<'p> {
     #[inline]
     pub fn as_leaf(&self) -> Leaf<'_> {
         let count = field(self.page, COUNT);
-        Leaf {
-            page: self.page,
-            count,
-        }
+        Leaf { page: self.page, count }
     }
 
     /// Inserts an entry at `i`. False, and nothing changed: it does not fit.
@@ -389,16 +383,11 @@ impl<'p> LeafMut<'p> {
     /// Moves the cells together, in key order; the cell of `gone` is given up already.
     fn compact(&mut self, gone: Option<usize>) -> Result<()> {
         let copy = self.page.to_vec();
-        let old = Leaf {
-            page: &copy,
-            count: field(&copy, COUNT),
-        };
+        let old = Leaf { page: &copy, count: field(&copy, COUNT) };
         let mut at = self.page.len();
         for i in (0..old.count).filter(|&i| Some(i) != gone) {
             let (from, len) = (old.offset(i)?, old.cell(i)?.len);
-            let fits = at
-                .checked_sub(len)
-                .filter(|&at| at >= ARRAYS.end(old.count));
+            let fits = at.checked_sub(len).filter(|&at| at >= ARRAYS.end(old.count));
             at = fits.ok_or_else(|| damaged(&copy, "its cells overlap"))?;
             self.page[at..at + len].copy_from_slice(&copy[from..from + len]);
             self.set_offset(i, at);

@@ -26,9 +26,7 @@ pub fn tag(key: &[u8]) -> u8 {
         // The last eight bytes, some of them again, cost one load; shorter keys go byte by byte.
         let last = match key.last_chunk() {
             Some(&last) => u64::from_le_bytes(last),
-            None => rest
-                .iter()
-                .fold(0, |word, &byte| word << 8 | u64::from(byte)),
+            None => rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
         };
         hash = fold(hash ^ last);
     }
@@ -55,13 +53,7 @@ impl<'p> Matches<'p> {
         let end = start + count.next_multiple_of(GROUP);
         let (groups, _) = page.get(start..end).unwrap_or(&[]).as_chunks();
         let (base, hits) = (0, 0);
-        Matches {
-            groups,
-            count,
-            tag,
-            base,
-            hits,
-        }
+        Matches { groups, count, tag, base, hits }
     }
 }
 

@@ -350,6 +350,14 @@ impl WritePager {
         self.space.encoded_bytes_max(waiting + more)
     }
 
+    /// Every page that is free, or that only readers and checkpoints hold back.
+    pub fn free_extents(&self) -> Vec<Extent> {
+        let mut space = self.space.clone();
+        space.fold_recent();
+        let free = space.extents().map(|(first, pages)| Extent { first, pages });
+        free.chain(self.waiting_pages.iter().copied()).collect()
+    }
+
     /// The page file's length, in pages that were ever given out.
     pub fn end(&self) -> u32 {
         self.space.end()

@@ -1,5 +1,10 @@
 //! Writing to a batch, by a table's types.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "keys and values are handed in as a user writes them: small, and by value"
+)]
+
 use super::{Table, datum::Scratch, key::Key, read::bounds, value::Value};
 use crate::txn::batch::Batch;
 use std::ops::RangeBounds;
@@ -14,7 +19,7 @@ impl Batch {
         key: K::Item<'_>,
         value: V::Item<'_>,
     ) -> &mut Batch {
-        let index = self.table(table.asked(), &table.name);
+        let index = self.table(table.asked(), || table.name.clone());
         let (mut for_key, mut for_value) = (Scratch::new(), Scratch::new());
         match V::lend(&value, &mut for_value) {
             Ok(value) => self.push_insert(index, K::lend(&key, &mut for_key), value),
@@ -29,7 +34,7 @@ impl Batch {
         table: &Table<K, V>,
         key: K::Item<'_>,
     ) -> &mut Batch {
-        let index = self.table(table.asked(), &table.name);
+        let index = self.table(table.asked(), || table.name.clone());
         let key = &key;
         self.push_remove(index, K::lend(key, &mut Scratch::new()));
         self
@@ -44,7 +49,7 @@ impl Batch {
     where
         R: RangeBounds<K::Item<'q>>,
     {
-        let index = self.table(table.asked(), &table.name);
+        let index = self.table(table.asked(), || table.name.clone());
         let (mut from, mut to) = (Scratch::new(), Scratch::new());
         let (from, to) = bounds::<K, _>(&range, &mut from, &mut to);
         self.push_remove_range(index, from, to);

@@ -159,7 +159,9 @@ impl<const N: usize> Datum for [u8; N] {
     type Owned = [u8; N];
     const TYPE: u64 = combine(type_hash("[u8; N]"), N as u64);
     fn type_name(out: &mut String) {
-        out.push_str(&format!("[u8; {N}]"));
+        out.push_str("[u8; ");
+        out.push_str(&N.to_string());
+        out.push(']');
     }
     #[inline]
     fn to_owned(item: [u8; N]) -> [u8; N] {
@@ -184,12 +186,4 @@ impl<D: Datum> Datum for Option<D> {
 /// The hash of a type made of others: `hash` so far, continued with `part`.
 pub const fn combine(hash: u64, part: u64) -> u64 {
     crate::txn::catalog::hash_more(hash, &part.to_le_bytes())
-}
-
-/// An error if `len` exceeds `max`.
-pub fn within(what: crate::error::Limit, len: usize, max: usize) -> Result<()> {
-    if len <= max {
-        return Ok(());
-    }
-    Err(Error::TooLarge { what, len, max })
 }

@@ -1,9 +1,9 @@
 //! Text and bytes as parts of a longer key, so that the bytes of the whole order like its parts.
 //! Owns: the escapes, and [`Ordered`], the reader of an encoded key.
 //!
-//! A part ends with 0. In it 0 is written 1 1 and 1 is written 1 2, so no part holds a 0, none is the
-//! beginning of another, and order is kept. The raw bytes of a part that had to be escaped are put
-//! behind the whole encoding, to be lent from there: the first such part's at the very end, the
+//! A part ends with 0. In it 0 is written 1 1 and 1 is written 1 2, so no part holds a 0, none is
+//! the beginning of another, and order is kept. The raw bytes of a part that had to be escaped are
+//! put behind the whole encoding, to be lent from there: the first such part's at the very end, the
 //! second's before it, so that one walk from the front finds them all. They never decide an order:
 //! two keys that reach them are equal already.
 

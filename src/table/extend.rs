@@ -1,14 +1,15 @@
 //! Many entries on their way into a table: collected, sorted, handed over in key order.
-//! Owns: [`Run`]. Absent on purpose: files; a stretch that fills its room goes into the tree at once.
+//! Owns: [`Run`]. Absent on purpose: files; a stretch that fills its room goes into the tree at
+//! once.
 
 use crate::{
     error::Result,
     txn::{batch::head, raw::WriteRaw},
 };
 
-/// The room for one stretch, in bytes of keys, values and what finds them. Each stretch of keys in no
-/// order touches most of the tree, so few long ones are better than many short ones.
-const RUN_BYTES: usize = 128 << 20;
+/// The room for one stretch, in bytes of keys, values and what finds them. Each stretch of keys in
+/// no order touches most of the tree, so few long ones are better than many short ones.
+const RUN_BYTES: usize = if cfg!(test) { 4096 } else { 128 << 20 };
 
 /// Encoded entries in the order in which they came.
 #[derive(Default)]

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::error::Result;
 
-/// A type that can be a table's key: `&str`, `&[u8]`, integers, `bool`, `[u8; N]`, `Option` of a key,
-/// and tuples of up to six keys. Tables order by it as [`Ord`] does.
+/// A type that can be a table's key: `&str`, `&[u8]`, integers, `bool`, `[u8; N]`, `Option` of a
+/// key, and tuples of up to six keys. Tables order by it as [`Ord`] does.
 ///
 /// It cannot be implemented outside of this crate.
 ///

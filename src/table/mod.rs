@@ -7,6 +7,11 @@ pub mod datum;
 pub mod escape;
 pub mod extend;
 pub mod key;
+#[cfg(feature = "pod")]
+pub mod pod;
+#[cfg(feature = "postcard")]
+pub mod postcard;
+pub mod raw;
 pub mod read;
 pub mod tuple;
 pub mod value;

@@ -1,6 +1,11 @@
 //! Reading a table, by its types.
 //! Owns: [`TableRef`] and [`Range`].
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "keys and values are handed in as a user writes them: small, and by value"
+)]
+
 use super::{
     Table,
     datum::Scratch,
@@ -103,7 +108,8 @@ impl<'s, K: Key, V: Value, S: ReadRaw> TableRef<'s, K, V, S> {
     }
 
     /// The values of `keys`, in their order. The lookups walk down the tree together, so that their
-    /// waits for memory overlap: for many keys far cheaper than one [`get`](Self::get) after another.
+    /// waits for memory overlap: for many keys far cheaper than one [`get`](Self::get) after
+    /// another.
     pub fn get_many<'q, I>(&self, keys: I) -> Result<Vec<Option<V::Item<'s>>>>
     where
         I: IntoIterator<Item = K::Item<'q>>,
@@ -141,12 +147,12 @@ impl<'s, K: Key, V: Value, S: ReadRaw> TableRef<'s, K, V, S> {
         self.source.last(index)?.map(decode::<K, V>).transpose()
     }
 
-    /// The entries whose keys lie in `range`, in key order, from both ends. A range whose bounds are
-    /// in the wrong order is empty.
+    /// The entries whose keys lie in `range`, in key order, from both ends. A range whose bounds
+    /// are in the wrong order is empty.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if a page on the way is damaged; later ones come out of
-    /// the iterator.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if a page on the way is damaged; later ones come
+    /// out of the iterator.
     pub fn range<'q, R>(&self, range: R) -> Result<Range<'s, K, V, S>>
     where
         R: RangeBounds<K::Item<'q>>,
@@ -156,8 +162,8 @@ impl<'s, K: Key, V: Value, S: ReadRaw> TableRef<'s, K, V, S> {
         self.raw_range(from, to)
     }
 
-    /// The entries whose keys begin with `prefix`: text for `&str`, bytes for `&[u8]`, and the first
-    /// parts of a tuple, as a tuple: `(1,)` or `(1, "knows")` for `(u64, &str, u64)`.
+    /// The entries whose keys begin with `prefix`: text for `&str`, bytes for `&[u8]`, and the
+    /// first parts of a tuple, as a tuple: `(1,)` or `(1, "knows")` for `(u64, &str, u64)`.
     pub fn prefix<'q>(&self, prefix: impl Prefix<'q, K>) -> Result<Range<'s, K, V, S>> {
         let mut from = Vec::new();
         prefix.put_prefix(&mut from);
@@ -166,6 +172,7 @@ impl<'s, K: Key, V: Value, S: ReadRaw> TableRef<'s, K, V, S> {
     }
 
     /// All entries, in key order, from both ends.
+    #[allow(clippy::iter_not_returning_iterator, reason = "it does, once the descent succeeds")]
     pub fn iter(&self) -> Result<Range<'s, K, V, S>> {
         self.raw_range(Bound::Unbounded, Bound::Unbounded)
     }
@@ -191,9 +198,9 @@ where
 
 /// The entry that raw bytes encode.
 #[inline]
-pub(super) fn decode<'s, K: Key, V: Value>(
-    (key, value): Entry<'s>,
-) -> Result<(K::Item<'s>, V::Item<'s>)> {
+pub(super) fn decode<K: Key, V: Value>(
+    (key, value): Entry<'_>,
+) -> Result<(K::Item<'_>, V::Item<'_>)> {
     Ok((K::decode(key)?, V::decode(value)?))
 }
 

@@ -1,5 +1,8 @@
-//! The laws of the encodings: keys order like their items, everything comes back, borrowed parts lie
-//! in the encoding, and bytes that nothing encodes are `Corrupt`.
+//! The laws of the encodings: keys order like their items, everything comes back, borrowed parts
+//! lie in the encoding, and bytes that nothing encodes are `Corrupt`.
+
+mod handles;
+mod model;
 
 use super::{
     datum::{Datum, Scratch, combine, type_hash, type_name},
@@ -23,6 +26,7 @@ fn value_bytes<V: Value>(item: &V::Item<'_>) -> Vec<u8> {
 }
 
 /// Order and round trip of two keys of a type.
+#[allow(clippy::needless_pass_by_value, reason = "both alike")]
 fn key_laws<'x, K: Key>(a: K::Item<'x>, b: K::Item<'x>)
 where
     K::Item<'x>: Ord + Debug,
@@ -88,6 +92,11 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     vec(select(vec![0, 1, 2, 3, 0x7f, 0xfe, 0xff]), 0..6)
 }
 
+type Six =
+    (&'static [u8], Option<Option<&'static str>>, &'static str, i64, &'static str, &'static [u8]);
+type Nested = (&'static [u8], Option<&'static [u8]>, (&'static str, u8));
+type Whole = (&'static str, u8, &'static [u8]);
+
 proptest! {
     #[test]
     fn numbers_order_like_themselves(
@@ -145,7 +154,6 @@ proptest! {
         key_laws::<Option<Option<&str>>>(c, d);
         key_laws::<(Option<Option<&str>>, &str)>((c, x.0), (if same[3] { c } else { d }, y.0));
         let six = |t: (_, _, _, _), o| (t.1, o, t.0, t.3, t.0, t.1);
-        type Six = (&'static [u8], Option<Option<&'static str>>, &'static str, i64, &'static str, &'static [u8]);
         key_laws::<Six>(six(x, c), six(y, if same[3] { c } else { d }));
         value_laws::<Six>(six(x, c));
     }
@@ -159,7 +167,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_damage_or_what_they_say(bytes in vec(any::<u8>(), 0..24), few in bytes()) {
+    fn arbitrary_bytes_are_damage_or_what_they_say(
+        bytes in vec(any::<u8>(), 0..24), few in bytes(),
+    ) {
         all_bytes_laws(&bytes);
         all_bytes_laws(&few);
     }
@@ -169,7 +179,6 @@ proptest! {
         a in (bytes(), bytes(), text()), at in any::<prop::sample::Index>(), flip in 1..=255_u8,
     ) {
         let item = (a.0.as_slice(), Some(a.1.as_slice()), (a.2.as_str(), 7));
-        type Nested = (&'static [u8], Option<&'static [u8]>, (&'static str, u8));
         let whole = key_bytes::<Nested>(&item);
         let mut bytes = whole.clone();
         let at = at.index(bytes.len());
@@ -199,20 +208,19 @@ proptest! {
     fn a_prefix_selects_the_keys_that_begin_with_it(
         keys in vec((text(), 0..3_u8, bytes()), 1..20), prefix in (text(), 0..3_u8),
     ) {
-        type Whole = (&'static str, u8, &'static [u8]);
         for (a, b, c) in &keys {
             let key = key_bytes::<Whole>(&(a, *b, c));
             let one = (prefix.0.as_str(),);
             let two = (prefix.0.as_str(), prefix.1);
-            prop_assert_eq!(selects::<Whole, _>(one, &key), *a == prefix.0);
-            prop_assert_eq!(selects::<Whole, _>(two, &key), *a == prefix.0 && *b == prefix.1);
-            prop_assert_eq!(selects::<&[u8], _>(&keys[0].2, c), c.starts_with(&keys[0].2));
-            prop_assert_eq!(selects::<&str, _>(&prefix.0, a.as_bytes()), a.starts_with(&prefix.0));
+            prop_assert_eq!(selects::<Whole, _>(&one, &key), *a == prefix.0);
+            prop_assert_eq!(selects::<Whole, _>(&two, &key), *a == prefix.0 && *b == prefix.1);
+            prop_assert_eq!(selects::<&[u8], _>(&&keys[0].2, c), c.starts_with(&keys[0].2));
+            prop_assert_eq!(selects::<&str, _>(&&prefix.0, a.as_bytes()), a.starts_with(&prefix.0));
         }
     }
 }
 
-fn selects<'q, K, P: Prefix<'q, K>>(prefix: P, key: &[u8]) -> bool {
+fn selects<'q, K, P: Prefix<'q, K>>(prefix: &P, key: &[u8]) -> bool {
     let mut from = Vec::new();
     prefix.put_prefix(&mut from);
     let mut end = from.clone();
@@ -263,7 +271,7 @@ fn long_encodings_leave_the_stack() {
     key_laws::<(&str, u8)>((&long, 1), (&long, 2));
     let mut scratch = Scratch::new();
     for len in [0, 1, 63, 64, 65, 1000, 3] {
-        let item = (long[..len].as_bytes(), 9);
+        let item = (&long.as_bytes()[..len], 9);
         let bytes = <(&[u8], u8) as Key>::lend(&item, &mut scratch);
         assert_eq!(bytes.len(), len + 2);
         assert_eq!(<(&[u8], u8) as Key>::decode(bytes).unwrap(), item);

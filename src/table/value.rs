@@ -6,14 +6,14 @@
 use super::datum::{Datum, Scratch, Sink, malformed};
 use crate::error::Result;
 
-/// A type that can be a table's value: everything that can be a [`Key`](crate::Key), and `()`, `f32`,
-/// `f64`, and through features `Postcard<T>` and `Pod<T>`.
+/// A type that can be a table's value: everything that can be a [`Key`](crate::Key), and `()`,
+/// `f32`, `f64`, and through features `Postcard<T>` and `Pod<T>`.
 ///
 /// It cannot be implemented outside of this crate.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a value of a table",
-    note = "values are &str, &[u8], numbers, bool, (), [u8; N], Option of a value, tuples of up to six, \
-            and through features Postcard<T> and Pod<T>"
+    note = "values are &str, &[u8], numbers, bool, (), [u8; N], Option of a value, tuples of up to \
+            six, and through features Postcard<T> and Pod<T>"
 )]
 pub trait Value: Datum {
     /// Appends an encoding that says where it ends.

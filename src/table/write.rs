@@ -2,9 +2,14 @@
 //! Owns: [`TableMut`] and [`ExtractIf`].
 //! Absent on purpose: undo. An error that a closure passes on undoes the whole of it.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "keys and values are handed in as a user writes them: small, and by value"
+)]
+
 use super::{
     Table,
-    datum::{Scratch, within},
+    datum::Scratch,
     extend::Run,
     key::{Key, Prefix},
     read::{Range, TableRef, bounds, decode},
@@ -25,14 +30,15 @@ use std::{
 };
 
 /// How many keys [`TableMut::retain`] gathers before it removes them, in bytes.
-const DOOMED_BYTES: usize = 1 << 20;
+const DOOMED_BYTES: usize = if cfg!(test) { 64 } else { 1 << 20 };
 
 impl WriteTx<'_> {
     /// Opens a table to read and change it; created if it is not there.
     ///
     /// # Errors
     /// [`Error::TypeMismatch`](crate::Error::TypeMismatch) if it was created with other types,
-    /// [`Error::TooLarge`](crate::Error::TooLarge) if its name is too long or there are too many tables.
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if its name is too long or there are too many
+    /// tables.
     pub fn table<K: Key, V: Value>(&mut self, table: &Table<K, V>) -> Result<TableMut<'_, K, V>> {
         TableMut::open(self.state_mut(), table)
     }
@@ -71,28 +77,28 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     }
 
     /// The same table, to read; until the next change.
-    pub fn as_ref(&self) -> TableRef<'_, K, V, W> {
+    pub fn view(&self) -> TableRef<'_, K, V, W> {
         TableRef::new(self.source, Some(self.index))
     }
 
     /// The number of entries. Cost: none, it is kept.
     pub fn len(&self) -> Result<u64> {
-        self.as_ref().len()
+        self.view().len()
     }
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> Result<bool> {
-        self.as_ref().is_empty()
+        self.view().is_empty()
     }
 
     /// The value of `key`.
     pub fn get(&self, key: K::Item<'_>) -> Result<Option<V::Item<'_>>> {
-        self.as_ref().get(key)
+        self.view().get(key)
     }
 
     /// Whether there is an entry of `key`.
     pub fn contains(&self, key: K::Item<'_>) -> Result<bool> {
-        self.as_ref().contains(key)
+        self.view().contains(key)
     }
 
     /// The values of `keys`, in their order; see [`TableRef::get_many`].
@@ -100,17 +106,17 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     where
         I: IntoIterator<Item = K::Item<'q>>,
     {
-        self.as_ref().get_many(keys)
+        self.view().get_many(keys)
     }
 
     /// The entry with the smallest key.
     pub fn first(&self) -> Result<Option<(K::Item<'_>, V::Item<'_>)>> {
-        self.as_ref().first()
+        self.view().first()
     }
 
     /// The entry with the greatest key.
     pub fn last(&self) -> Result<Option<(K::Item<'_>, V::Item<'_>)>> {
-        self.as_ref().last()
+        self.view().last()
     }
 
     /// The entries whose keys lie in `range`, in key order, from both ends.
@@ -118,17 +124,18 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     where
         R: RangeBounds<K::Item<'q>>,
     {
-        self.as_ref().range(range)
+        self.view().range(range)
     }
 
     /// The entries whose keys begin with `prefix`; see [`TableRef::prefix`].
     pub fn prefix<'q>(&self, prefix: impl Prefix<'q, K>) -> Result<Range<'_, K, V, W>> {
-        self.as_ref().prefix(prefix)
+        self.view().prefix(prefix)
     }
 
     /// All entries, in key order, from both ends.
+    #[allow(clippy::iter_not_returning_iterator, reason = "it does, once the descent succeeds")]
     pub fn iter(&self) -> Result<Range<'_, K, V, W>> {
-        self.as_ref().iter()
+        self.view().iter()
     }
 
     /// Inserts an entry, or replaces the value; true if the key was new.
@@ -136,8 +143,8 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     /// Cost: one descent; the pages on the way are copied once for each transaction.
     ///
     /// # Errors
-    /// [`Error::TooLarge`](crate::Error::TooLarge) if the encoded key exceeds 64 KiB or the value 1 GiB,
-    /// [`Error::Full`](crate::Error::Full) if space runs out.
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if the encoded key exceeds 64 KiB or the value 1
+    /// GiB, [`Error::Full`](crate::Error::Full) if space runs out.
     pub fn insert(&mut self, key: K::Item<'_>, value: V::Item<'_>) -> Result<bool> {
         let (mut for_key, mut for_value) = (Scratch::new(), Scratch::new());
         let value = V::lend(&value, &mut for_value)?;
@@ -156,8 +163,8 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
         self.source.insert(self.index, key, value)
     }
 
-    /// Inserts, changes or removes: `change` gets the value of `key`, if there is one, and gives the
-    /// new one, or `None` for none.
+    /// Inserts, changes or removes: `change` gets the value of `key`, if there is one, and gives
+    /// the new one, or `None` for none.
     pub fn update<F>(&mut self, key: K::Item<'_>, change: F) -> Result<()>
     where
         F: FnOnce(Option<V::Item<'_>>) -> Option<V::Owned>,
@@ -261,8 +268,8 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
         }
     }
 
-    /// Takes out the entries for which `is_wanted` is true, one by one, in key order, as the iterator
-    /// is asked for them; what it is not asked for stays.
+    /// Takes out the entries for which `is_wanted` is true, one by one, in key order, as the
+    /// iterator is asked for them; what it is not asked for stays.
     pub fn extract_if<F>(&mut self, is_wanted: F) -> ExtractIf<'_, K, V, F, W>
     where
         F: FnMut(K::Item<'_>, V::Item<'_>) -> bool,
@@ -277,9 +284,9 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
         }
     }
 
-    /// Inserts or replaces many entries; how many keys were new. Of several entries with one key the
-    /// last one counts. They are collected, sorted, and go in leaf by leaf, in stretches of bounded
-    /// size: for more than a few entries far cheaper than inserting each.
+    /// Inserts or replaces many entries; how many keys were new. Of several entries with one key
+    /// the last one counts. They are collected, sorted, and go in leaf by leaf, in stretches of
+    /// bounded size: for more than a few entries far cheaper than inserting each.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -292,8 +299,8 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
         for (key, value) in entries {
             let key = K::lend(&key, &mut for_key);
             let value = V::lend(&value, &mut for_value)?;
-            within(Limit::Key, key.len(), KEY_BYTES_MAX)?;
-            within(Limit::Value, value.len(), VALUE_BYTES_MAX)?;
+            Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
+            Limit::Value.check(value.len(), VALUE_BYTES_MAX)?;
             if !run.has_room(key, value) {
                 new += run.drain_into(self.source, self.index)?;
             }

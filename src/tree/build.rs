@@ -1,5 +1,5 @@
-//! A tree built bottom-up from sorted entries: every page is filled before the next one is begun, and
-//! none is looked at again. Memory: one open page a level, which the pager may spill.
+//! A tree built bottom-up from sorted entries: every page is filled before the next one is begun,
+//! and none is looked at again. Memory: one open page a level, which the pager may spill.
 
 use super::{
     LEVELS_MAX, Path, Step, Tree, check_limits,
@@ -100,7 +100,7 @@ impl Builder {
             must_fit(branch.push(NewKey::Inline(&[]), first)?, root)?;
         }
         must_fit(branch.push(separator.as_new(), child)?, root)?;
-        self.open.steps[usize::from(level)] = Step { child: root, index: 0 };
+        self.open.steps[usize::from(level)] = Step::new(root, 0);
         (self.tree.root, self.tree.level) = (Some(root), level);
         Ok(())
     }

@@ -45,8 +45,8 @@ struct Check<'p, 'v, P> {
 }
 
 impl Tree {
-    /// Checks order inside and between pages, separators, levels, births, and the number of entries;
-    /// resolves every run. The first damage is the error.
+    /// Checks order inside and between pages, separators, levels, births, and the number of
+    /// entries; resolves every run. The first damage is the error.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the page; whatever `visit` gives.

@@ -5,13 +5,16 @@
 use std::ops::Bound;
 
 use super::{
-    Path, Toward, Tree,
+    Path, Step, Toward, Tree,
     remove_range::{index_from, index_to, is_empty_span, toward_from, toward_to},
     resolver,
 };
 use crate::{
     error::Result,
-    page::{Child, branch::Branch, leaf::Leaf},
+    page::{
+        branch::Branch,
+        leaf::{CellKey, CellValue, Leaf},
+    },
     pager::Pages,
 };
 
@@ -22,19 +25,21 @@ pub type Entry<'p> = (&'p [u8], &'p [u8]);
 pub struct Range<'p, P> {
     pages: &'p P,
     tree: Tree,
-    /// Between entries: the next one forward. None: at the first entry, not looked up yet.
+    /// Where the next entry forward is. None: the first of the tree, not looked up yet.
     front: Option<Edge<'p>>,
-    /// Between entries: the next one backward is before it. None: behind the last, not looked up.
+    /// Where the entries end. None: with the last of the tree, not looked up yet.
     back: Option<Edge<'p>>,
+    /// Both edges are in one leaf: what is left is between the front's `index` and `end`.
+    is_met: bool,
     is_done: bool,
 }
 
-/// A position between two entries of a leaf.
+/// A leaf, and the entries of it that are still to come from this side.
 #[derive(Clone)]
 struct Edge<'p> {
     leaf: Leaf<'p>,
     index: usize,
-    len: usize,
+    end: usize,
     path: Path,
 }
 
@@ -45,13 +50,14 @@ impl<P> Clone for Range<'_, P> {
 }
 
 impl Tree {
-    /// The entries between two bounds, borrowed from the pages. Bounds in the wrong order give none.
+    /// The entries between two bounds, borrowed from the pages. Bounds in the wrong order give
+    /// none.
     ///
     /// Cost: a descent for each end that is bound or asked for; then a cell an entry.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if a page on the way is damaged; later ones come out of the iterator, which
-    /// ends with them.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if a page on the way is damaged; later
+    /// ones come out of the iterator, which ends with them.
     pub fn range<'p, P: Pages>(
         &self,
         pages: &'p P,
@@ -63,6 +69,7 @@ impl Tree {
             tree: *self,
             front: None,
             back: None,
+            is_met: false,
             is_done: self.root.is_none() || is_empty_span(from, to),
         };
         if range.is_done {
@@ -75,100 +82,93 @@ impl Tree {
         }
         if !matches!(to, Bound::Unbounded) {
             let mut edge = range.edge(toward_to(to))?;
-            edge.index = index_to(pages, self, edge.leaf, to)?;
+            edge.end = index_to(pages, self, edge.leaf, to)?;
             range.back = Some(edge);
         }
+        range.meet();
         Ok(range)
     }
 }
 
 impl<'p, P: Pages> Range<'p, P> {
-    /// The edge before the first entry of the leaf that `toward` names.
+    /// All of the leaf that `toward` names.
     fn edge(&self, toward: Toward<'_>) -> Result<Edge<'p>> {
         let mut path = Path::new();
         self.tree.descend(self.pages, toward, &mut path)?;
-        let leaf = self.leaf(path.leaf())?;
-        let len = leaf.len();
-        Ok(Edge { leaf, index: 0, len, path })
+        let leaf = Leaf::new(self.pages.page(path.leaf(), self.tree.table, 0)?)?;
+        Ok(Edge { leaf, index: 0, end: leaf.len(), path })
     }
 
-    fn leaf(&self, child: Child) -> Result<Leaf<'p>> {
-        Leaf::new(self.pages.page(child, self.tree.table, 0)?)
-    }
-
-    /// Whether both edges are in one leaf.
-    fn is_met(&self) -> bool {
-        match (&self.front, &self.back) {
-            (Some(front), Some(back)) => front.path.leaf() == back.path.leaf(),
-            _ => false,
+    /// Notes whether both edges are in one leaf; called when one of them has come to another.
+    fn meet(&mut self) {
+        if let (Some(front), Some(back)) = (&mut self.front, &self.back)
+            && front.path.leaf() == back.path.leaf()
+        {
+            front.end = back.end;
+            self.is_met = true;
         }
     }
 
-    fn entry(&self, leaf: Leaf<'p>, index: usize) -> Result<Entry<'p>> {
-        let (key, value) = leaf.entry(index)?;
-        let resolve = resolver(self.pages, self.tree.table);
-        Ok((key.resolve(&resolve)?, value.resolve(&resolve)?))
-    }
-
+    #[inline]
     fn forward(&mut self) -> Result<Option<Entry<'p>>> {
-        if self.is_done {
-            return Ok(None);
-        }
-        if self.front.is_none() {
-            self.front = Some(self.edge(Toward::First)?);
-        }
         loop {
-            let is_met = self.is_met();
-            let back_index = self.back.as_ref().map_or(0, |back| back.index);
-            let Some(front) = &mut self.front else {
-                return Ok(None);
-            };
-            let end = if is_met { back_index } else { front.len };
-            if front.index < end {
-                let (leaf, index) = (front.leaf, front.index);
+            if let Some(front) = &mut self.front
+                && front.index < front.end
+                && !self.is_done
+            {
+                let index = front.index;
                 front.index += 1;
-                return self.entry(leaf, index).map(Some);
+                return entry(self.pages, &self.tree, front.leaf, index).map(Some);
             }
-            if is_met || !self.tree.step(self.pages, &mut front.path, Way::Right)? {
-                self.is_done = true;
+            if !self.next_leaf(Way::Right)? {
                 return Ok(None);
             }
-            let child = front.path.leaf();
-            front.leaf = Leaf::new(self.pages.page(child, self.tree.table, 0)?)?;
-            (front.index, front.len) = (0, front.leaf.len());
         }
     }
 
     fn backward(&mut self) -> Result<Option<Entry<'p>>> {
-        if self.is_done {
-            return Ok(None);
-        }
-        if self.back.is_none() {
-            let mut edge = self.edge(Toward::Last)?;
-            edge.index = edge.len;
-            self.back = Some(edge);
-        }
         loop {
-            let is_met = self.is_met();
-            let front_index = self.front.as_ref().map_or(0, |front| front.index);
-            let Some(back) = &mut self.back else {
-                return Ok(None);
-            };
-            let start = if is_met { front_index } else { 0 };
-            if back.index > start {
-                back.index -= 1;
-                let (leaf, index) = (back.leaf, back.index);
-                return self.entry(leaf, index).map(Some);
+            let edge = if self.is_met { &mut self.front } else { &mut self.back };
+            if let Some(edge) = edge
+                && edge.index < edge.end
+                && !self.is_done
+            {
+                edge.end -= 1;
+                return entry(self.pages, &self.tree, edge.leaf, edge.end).map(Some);
             }
-            if is_met || !self.tree.step(self.pages, &mut back.path, Way::Left)? {
-                self.is_done = true;
+            if !self.next_leaf(Way::Left)? {
                 return Ok(None);
             }
-            let child = back.path.leaf();
-            back.leaf = Leaf::new(self.pages.page(child, self.tree.table, 0)?)?;
-            back.len = back.leaf.len();
-            back.index = back.len;
         }
+    }
+
+    /// Takes the edge that goes `way`, at the end of its leaf, to the next one, or to its first.
+    /// False: there is nothing more.
+    fn next_leaf(&mut self, way: Way) -> Result<bool> {
+        if self.is_done || self.is_met {
+            self.is_done = true;
+            return Ok(false);
+        }
+        let (edge, first) = match way {
+            Way::Right => (&mut self.front, Toward::First),
+            Way::Left => (&mut self.back, Toward::Last),
+        };
+        if let Some(edge) = edge {
+            if !self.tree.step(self.pages, &mut edge.path, way)? {
+                self.is_done = true;
+                return Ok(false);
+            }
+            edge.leaf = Leaf::new(self.pages.page(edge.path.leaf(), self.tree.table, 0)?)?;
+            (edge.index, edge.end) = (0, edge.leaf.len());
+        } else {
+            let edge = Some(self.edge(first)?);
+            match way {
+                Way::Right => self.front = edge,
+                Way::Left => self.back = edge,
+            }
+        }
+        self.meet();
+        Ok(true)
     }
 
     /// Ends the walk with an error, so that a loop over a damaged tree ends too.
@@ -176,6 +176,22 @@ impl<'p, P: Pages> Range<'p, P> {
         self.is_done |= result.is_err();
         result.transpose()
     }
+}
+
+/// Entry `index` of a leaf.
+#[inline]
+fn entry<'p, P: Pages>(
+    pages: &'p P,
+    tree: &Tree,
+    leaf: Leaf<'p>,
+    index: usize,
+) -> Result<Entry<'p>> {
+    let (key, value) = leaf.entry(index)?;
+    if let (CellKey::Inline(key), CellValue::Inline(value)) = (key, value) {
+        return Ok((key, value));
+    }
+    let resolve = resolver(pages, tree.table);
+    Ok((key.resolve(&resolve)?, value.resolve(&resolve)?))
 }
 
 impl<'p, P: Pages> Iterator for Range<'p, P> {
@@ -211,14 +227,15 @@ impl Tree {
         for level in 1..=self.level {
             let step = &mut path.steps[usize::from(level)];
             let branch = Branch::new(pages.page(step.child, self.table, level)?)?;
+            let at = step.index();
             let (index, beyond) = match way {
-                Way::Left if step.index > 0 => (step.index - 1, step.index.checked_sub(2)),
-                Way::Right if step.index + 1 < branch.len() => {
-                    (step.index + 1, Some(step.index + 2).filter(|next| *next < branch.len()))
+                Way::Left if at > 0 => (at - 1, at.checked_sub(2)),
+                Way::Right if at + 1 < branch.len() => {
+                    (at + 1, Some(at + 2).filter(|next| *next < branch.len()))
                 }
                 _ => continue,
             };
-            step.index = index;
+            *step = Step::new(step.child, index);
             let child = branch.child(index)?;
             // The leaf after this one comes into the cache while this one is read.
             if let (1, Some(beyond)) = (level, beyond) {

@@ -32,8 +32,8 @@ impl Tree {
             let leaves = self.walk_group(pages, root, keys)?;
             for ((child, key), value) in leaves.iter().zip(keys).zip(values) {
                 let leaf = Leaf::new(pages.page(*child, self.table, 0)?)?;
-                if let Some(index) = leaf.find(key, &resolve)? {
-                    *value = Some(leaf.value(index)?.resolve(&resolve)?);
+                if let Some(found) = leaf.get(key, &resolve)? {
+                    *value = Some(found.resolve(&resolve)?);
                 }
             }
         }

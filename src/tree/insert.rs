@@ -2,7 +2,7 @@
 //! Right sibling first: an insertion behind a page's last entry leaves the page as it is and begins
 //! the next one, so that ascending keys fill their pages; before the first entry likewise.
 
-use super::{Path, Place, Toward, Tree, check_limits, new_key, new_value};
+use super::{Found, Path, Place, Toward, Tree, check_limits, new_key, new_value};
 use crate::{
     error::{Error, Result},
     page::{
@@ -12,7 +12,7 @@ use crate::{
         leaf::{Leaf, LeafMut},
     },
     pager::{Pages, PagesMut},
-    tree::{LEVELS_MAX, Step, resolver},
+    tree::{LEVELS_MAX, resolver},
 };
 
 /// A separator on its way from one branch to another: its bytes, and the run that they lie in if
@@ -97,17 +97,65 @@ pub(crate) fn must_fit(fits: bool, page: Child) -> Result<()> {
     Err(Error::corrupt_page(page.page.0, "entries take more room than the page says"))
 }
 
+/// The whole key.
+fn whole(key: NewKey<'_>) -> &[u8] {
+    match key {
+        NewKey::Inline(bytes) | NewKey::Run(_, bytes) => bytes,
+    }
+}
+
+/// How many entries of a full leaf, with a new one at `at`, go left.
+///
+/// A key that counts on from the one before it ends the left page: the next ones will follow it
+/// there, and then fill pages of their own. So many streams that ascend in one table, each in a
+/// place of its own, fill their pages like one alone (over 90 % instead of 54 %).
+fn cut_leaf(page: &[u8], at: usize, key: NewKey<'_>, value: NewValue<'_>) -> Result<usize> {
+    let source = Leaf::new(page)?;
+    if at == 0 {
+        return Ok(1);
+    }
+    if at == source.len() {
+        return Ok(at);
+    }
+    if let CellKey::Inline(before) = source.key(at - 1)?
+        && counts_on(before, whole(key))
+    {
+        let mut trial = page.to_vec();
+        let mut left = LeafMut::new(&mut trial)?;
+        left.remove_range(at..source.len())?;
+        if left.insert(at, key, value)? {
+            return Ok(at + 1);
+        }
+    }
+    source.split_point(at, key, value)
+}
+
+/// Whether `key` is `before` plus one, both read as big-endian numbers.
+fn counts_on(before: &[u8], key: &[u8]) -> bool {
+    if before.len() != key.len() {
+        return false;
+    }
+    let carried = before.iter().rev().take_while(|byte| **byte == u8::MAX).count();
+    let Some(last) = before.len().checked_sub(carried + 1) else {
+        return false;
+    };
+    key[..last] == before[..last]
+        && key[last] == before[last] + 1
+        && key[last + 1..].iter().all(|byte| *byte == 0)
+}
+
 impl Tree {
     /// Inserts `key` with `value`, replacing the value if the key is there. True: the key was new.
     ///
     /// Cost: one descent; each page on the path is copied once a request. Allocates only to split.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for a key or value beyond the limits; [`Error::Full`] if there is no page;
-    /// [`Error::Corrupt`] if a page on the way is damaged.
+    /// [`Error::TooLarge`] for a key or value beyond the limits; [`Error::Full`] if there
+    /// is no page; [`Error::Corrupt`] if a page on the way is damaged.
     pub fn insert<P: PagesMut>(&mut self, pages: &mut P, key: &[u8], value: &[u8]) -> Result<bool> {
-        let place = self.locate(pages, key)?;
-        self.insert_at(pages, place, key, value)
+        let mut path = Path::new();
+        let at = self.find(pages, key, &mut path)?;
+        Ok(self.put(pages, &mut path, at, key, value)?.was_new)
     }
 
     /// Inserts `key`, which [`locate`](Tree::locate) was asked for, at the place that it named.
@@ -118,7 +166,7 @@ impl Tree {
         key: &[u8],
         value: &[u8],
     ) -> Result<bool> {
-        self.put(pages, &mut place.path, place.at, key, value).map(|put| put.was_new)
+        Ok(self.put(pages, &mut place.path, place.at, key, value)?.was_new)
     }
 
     /// Inserts at `at` of the path's leaf.
@@ -126,7 +174,7 @@ impl Tree {
         &mut self,
         pages: &mut P,
         path: &mut Path,
-        at: Option<std::result::Result<usize, usize>>,
+        at: Found,
         key: &[u8],
         value: &[u8],
     ) -> Result<Put> {
@@ -212,24 +260,18 @@ impl Tree {
         key: NewKey<'_>,
         value: NewValue<'_>,
     ) -> Result<(Child, Moving)> {
-        let source = pages.page(left, self.table, 0)?.to_vec();
-        let source = Leaf::new(&source)?;
+        let page = pages.page(left, self.table, 0)?.to_vec();
+        let source = Leaf::new(&page)?;
         let count = source.len() + 1;
-        let cut = match at {
-            0 => 1,
-            at if at + 1 == count => at,
-            at => source.split_point(at, key, value)?,
-        };
+        let cut = cut_leaf(&page, at, key, value)?;
         if cut == 0 || cut >= count {
-            return Err(Error::corrupt_page(left.page.0, "a full leaf that cannot be split"));
+            let reason = "a full leaf that cannot be split";
+            return Err(Error::corrupt_page(left.page.0, reason));
         }
-        let new_key = match key {
-            NewKey::Inline(bytes) | NewKey::Run(_, bytes) => bytes,
-        };
         let separator = {
             let shared = &*pages;
             let key_of = |i: usize| match old_index(i, at).map(|i| source.key(i)).transpose()? {
-                None => Ok(new_key),
+                None => Ok(whole(key)),
                 Some(CellKey::Inline(bytes)) => Ok(bytes),
                 Some(CellKey::Run(run)) => shared.run(run, self.table),
             };
@@ -256,8 +298,8 @@ impl Tree {
         Ok((right, separator))
     }
 
-    /// Inserts `child` behind the path's child at `level`, splitting branches upwards as needed. The
-    /// path's branches are this request's own; afterwards the path is stale.
+    /// Inserts `child` behind the path's child at `level`, splitting branches upwards as needed.
+    /// The path's branches are this request's own; afterwards the path is stale.
     pub(crate) fn add_child<P: PagesMut>(
         &mut self,
         pages: &mut P,
@@ -267,12 +309,12 @@ impl Tree {
         mut separator: Moving,
     ) -> Result<()> {
         for level in level..=self.level {
-            let Step { child: branch, index } = path.steps[usize::from(level)];
-            if branch_mut(pages, branch)?.insert(index + 1, separator.as_new(), child)? {
+            let step = path.steps[usize::from(level)];
+            let (branch, at) = (step.child, step.index() + 1);
+            if branch_mut(pages, branch)?.insert(at, separator.as_new(), child)? {
                 return Ok(());
             }
-            (child, separator) =
-                self.split_branch(pages, branch, level, index + 1, child, separator)?;
+            (child, separator) = self.split_branch(pages, branch, level, at, child, separator)?;
         }
         self.raise_root(pages, child, &separator)
     }

@@ -17,6 +17,8 @@ struct Finger {
     state: State,
     /// The end of the leaf's keys, while the state is `Until`.
     fence: Vec<u8>,
+    /// How many descents there were.
+    descents: usize,
 }
 
 /// How far the finger's leaf reaches.
@@ -46,7 +48,8 @@ impl Tree {
         V: AsRef<[u8]>,
         I: IntoIterator<Item = Result<(K, Option<V>)>>,
     {
-        let mut finger = Finger { path: Path::new(), state: State::Lost, fence: Vec::new() };
+        let mut finger =
+            Finger { path: Path::new(), state: State::Lost, fence: Vec::new(), descents: AHEAD };
         let mut new = 0;
         let mut sorted = sorted.into_iter();
         let mut previous: Option<K> = None;
@@ -60,7 +63,11 @@ impl Tree {
             if keys.is_empty() {
                 return Ok(new);
             }
-            self.warm(&*pages, &keys)?;
+            // Where several changes fall into each leaf the look ahead costs more than it saves.
+            if 2 * finger.descents >= AHEAD {
+                self.warm(&*pages, &keys)?;
+            }
+            finger.descents = 0;
             for (key, value) in keys.drain(..).zip(values.drain(..)) {
                 if previous.as_ref().is_some_and(|previous| previous.as_ref() > key.as_ref()) {
                     return Err(Error::invalid("changes to be merged are not in key order"));
@@ -82,13 +89,11 @@ impl Tree {
         if !finger.reaches(key) {
             finger.find(&*pages, self, key)?;
         }
-        let at = match finger.state {
-            State::Lost => None,
-            _ => {
-                let leaf = Leaf::new(pages.page(finger.path.leaf(), self.table, 0)?)?;
-                Some(leaf.search(key, &resolver(&*pages, self.table))?)
-            }
-        };
+        let mut at = None;
+        if finger.state != State::Lost {
+            let leaf = Leaf::new(pages.page(finger.path.leaf(), self.table, 0)?)?;
+            at = Some(leaf.search(key, &resolver(&*pages, self.table))?);
+        }
         let (was_new, is_stale) = match (value, at) {
             (Some(value), at) => {
                 let put = self.put(pages, &mut finger.path, at, key, value.as_ref())?;
@@ -117,6 +122,7 @@ impl Finger {
     /// Moves to the leaf of `key`; stays lost in an empty tree.
     fn find<P: Pages>(&mut self, pages: &P, tree: &Tree, key: &[u8]) -> Result<()> {
         self.state = State::Lost;
+        self.descents += 1;
         if !tree.descend(pages, Toward::Key(key), &mut self.path)? {
             return Ok(());
         }
@@ -124,10 +130,10 @@ impl Finger {
         for level in 1..=tree.level {
             let step = self.path.steps[usize::from(level)];
             let branch = Branch::new(pages.page(step.child, tree.table, level)?)?;
-            if step.index + 1 < branch.len() {
+            if step.index() + 1 < branch.len() {
                 self.fence.clear();
                 let resolve = resolver(pages, tree.table);
-                branch.separator(step.index + 1)?.append_to(&mut self.fence, &resolve)?;
+                branch.separator(step.index() + 1)?.append_to(&mut self.fence, &resolve)?;
                 self.state = State::Until;
                 break;
             }

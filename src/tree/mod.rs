@@ -1,6 +1,7 @@
 //! The copy-on-write B+tree of one table, over any [`Pages`].
 //! Owns: [`Tree`], the way down ([`Path`], [`Place`]) and the point reads.
-//! Keeps I1: a page is changed only behind [`PagesMut::make_mut`], and then named anew by its parent.
+//! Keeps I1: a page is changed only behind [`PagesMut::make_mut`], and then named anew by its
+//! parent.
 //! Keeps I9: levels fall by one at each step ([`Pages::page`] checks it), so every descent ends.
 //! Absent on purpose: undo. An error in the middle leaves tree and pages half changed; the
 //! transaction above restores the root and gives back the pages.
@@ -64,7 +65,20 @@ pub(crate) enum Toward<'k> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub(crate) child: Child,
-    pub(crate) index: usize,
+    /// 16 bits, as a page counts its children: paths are made and copied with every change.
+    index: u16,
+}
+
+impl Step {
+    pub(crate) fn new(child: Child, index: usize) -> Step {
+        debug_assert!(u16::try_from(index).is_ok(), "child {index} of a page");
+        let index = index as u16;
+        Step { child, index }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.index)
+    }
 }
 
 /// The way from the root to a leaf, by level: step 0 is the leaf. Steps above the root's level mean
@@ -74,18 +88,20 @@ pub(crate) struct Path {
     pub(crate) steps: [Step; LEVELS_MAX],
 }
 
+/// The index of a key in its leaf, or where it would be inserted. None: the tree is empty.
+type Found = Option<std::result::Result<usize, usize>>;
+
 /// Where a key is in a tree, or where it would be; good until the tree is next changed.
 #[derive(Clone, Debug)]
 pub struct Place {
     path: Path,
-    /// The index in the leaf: of the key, or where it would be inserted. None: the tree is empty.
-    at: Option<std::result::Result<usize, usize>>,
+    at: Found,
 }
 
 impl Path {
     pub(crate) fn new() -> Path {
         let child = Child { page: PageId(0), birth: 0 };
-        let steps = [Step { child, index: 0 }; LEVELS_MAX];
+        let steps = [Step::new(child, 0); LEVELS_MAX];
         Path { steps }
     }
 
@@ -102,10 +118,7 @@ impl Place {
 }
 
 /// What finds the keys of `table` that lie in runs.
-pub(crate) fn resolver<'p, P: Pages>(
-    pages: &'p P,
-    table: TableId,
-) -> impl Resolve<'p> + use<'p, P> {
+pub(crate) fn resolver<P: Pages>(pages: &P, table: TableId) -> impl Resolve<'_> + use<'_, P> {
     move |run: Run| pages.run(run, table)
 }
 
@@ -132,8 +145,8 @@ impl Tree {
             child = branch.child(branch.child_index(key, &resolve)?)?;
         }
         let leaf = Leaf::new(pages.page(child, self.table, 0)?)?;
-        match leaf.find(key, &resolve)? {
-            Some(index) => Ok(Some(leaf.value(index)?.resolve(&resolve)?)),
+        match leaf.get(key, &resolve)? {
+            Some(value) => Ok(Some(value.resolve(&resolve)?)),
             None => Ok(None),
         }
     }
@@ -163,11 +176,18 @@ impl Tree {
     /// Finds where `key` is or would be, so that it can be looked at and changed with one descent.
     pub fn locate<P: Pages>(&self, pages: &P, key: &[u8]) -> Result<Place> {
         let mut place = Place { path: Path::new(), at: None };
-        if self.descend(pages, Toward::Key(key), &mut place.path)? {
-            let leaf = Leaf::new(pages.page(place.path.leaf(), self.table, 0)?)?;
-            place.at = Some(leaf.search(key, &resolver(pages, self.table))?);
-        }
+        place.at = self.find(pages, key, &mut place.path)?;
         Ok(place)
+    }
+
+    /// Writes the way to the leaf of `key` into `path`; gives the key's index there, or where it
+    /// would be inserted. None: the tree is empty.
+    fn find<P: Pages>(&self, pages: &P, key: &[u8], path: &mut Path) -> Result<Found> {
+        if !self.descend(pages, Toward::Key(key), path)? {
+            return Ok(None);
+        }
+        let leaf = Leaf::new(pages.page(path.leaf(), self.table, 0)?)?;
+        Ok(Some(leaf.search(key, &resolver(pages, self.table))?))
     }
 
     /// The value at `place`, if its key was found there.
@@ -229,10 +249,10 @@ impl Tree {
                 Toward::Key(key) => branch.child_index(key, &resolve)?,
                 Toward::Last => branch.len().saturating_sub(1),
             };
-            path.steps[usize::from(level)] = Step { child, index };
+            path.steps[usize::from(level)] = Step::new(child, index);
             child = branch.child(index)?;
         }
-        path.steps[0] = Step { child, index: 0 };
+        path.steps[0] = Step::new(child, 0);
         Ok(())
     }
 
@@ -251,7 +271,7 @@ impl Tree {
             let step = &mut path.steps[usize::from(level)];
             let owned = pages.make_mut(step.child, self.table, level)?;
             if let Some(child) = below {
-                insert::branch_mut(pages, owned)?.set_child(step.index, child)?;
+                insert::branch_mut(pages, owned)?.set_child(step.index(), child)?;
             }
             if owned == step.child {
                 return Ok(());

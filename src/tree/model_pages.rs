@@ -1,8 +1,8 @@
-//! Pages in memory for tests of trees, which watch over the protocol: only pages made by the request
-//! in progress are changed, nothing is read after it was given up (except by snapshots that saw it),
-//! nothing is given up twice; and they can tell which pages are in use.
+//! Pages in memory for tests of trees, which watch over the protocol: only pages made by the
+//! request in progress are changed, nothing is read after it was given up (except by snapshots that
+//! saw it), nothing is given up twice; and they can tell which pages are in use.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 use crate::{
     error::{Error, Resource, Result},
@@ -11,6 +11,7 @@ use crate::{
     publish::Version,
 };
 
+/// All pages and runs, in the order of their numbers.
 #[derive(Clone)]
 pub struct ModelPages {
     page_bytes: usize,
@@ -20,6 +21,10 @@ pub struct ModelPages {
     free: Vec<u32>,
     /// No more pages than this can be in use.
     pub pages_max: usize,
+    /// How many pages were copied.
+    pub copies: usize,
+    /// How often a page was read.
+    pub reads: Cell<usize>,
     /// Errors instead of panics, for trees that were damaged on purpose.
     pub is_lenient: bool,
 }
@@ -57,6 +62,8 @@ impl ModelPages {
             slots: vec![Slot::Inside, Slot::Inside],
             free: Vec::new(),
             pages_max: usize::MAX,
+            copies: 0,
+            reads: Cell::new(0),
             is_lenient: false,
         }
     }
@@ -136,6 +143,7 @@ impl ModelPages {
         table: TableId,
         level: u8,
     ) -> Result<&'a [u8]> {
+        self.reads.set(self.reads.get() + 1);
         page::expect(&used.bytes, child, table, level)?;
         Ok(&used.bytes)
     }
@@ -212,10 +220,12 @@ impl PagesMut for ModelPages {
 
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child> {
         let used = self.live(child)?;
-        let mut bytes = self.checked(used, child, table, level)?.to_vec();
+        let bytes = self.checked(used, child, table, level)?;
         if used.birth == self.version {
             return Ok(child);
         }
+        let mut bytes = bytes.to_vec();
+        self.copies += 1;
         let copy = self.place(self.used_now(Vec::new(), 0))?;
         page::set_identity(&mut bytes, copy.page, Version(self.version));
         self.slots[copy.page.0 as usize] = Slot::Used(self.used_now(bytes, 0));

@@ -27,8 +27,12 @@ impl Tree {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a page on the way is damaged;
     /// [`Error::Full`](crate::Error::Full) if there is no page for a copy.
     pub fn remove<P: PagesMut>(&mut self, pages: &mut P, key: &[u8]) -> Result<bool> {
-        let place = self.locate(pages, key)?;
-        self.remove_at(pages, place)
+        let mut path = Path::new();
+        let Some(Ok(index)) = self.find(pages, key, &mut path)? else {
+            return Ok(false);
+        };
+        self.cut(pages, &mut path, index)?;
+        Ok(true)
     }
 
     /// Removes the entry at `place`, if its key was found there.
@@ -130,16 +134,16 @@ impl Tree {
         if count == 0 {
             self.own(pages, path, level + 1)?;
             let parent = path.steps[above];
-            drop_child(pages, parent.child, parent.index)?;
+            drop_child(pages, parent.child, parent.index())?;
             pages.free(child)?;
             return Ok(true);
         }
         let parent = path.steps[above];
         let siblings = Branch::new(pages.page(parent.child, self.table, level + 1)?)?.len();
-        if parent.index + 1 < siblings && self.join(pages, path, level, parent.index)? {
+        if parent.index() + 1 < siblings && self.join(pages, path, level, parent.index())? {
             return Ok(true);
         }
-        Ok(parent.index > 0 && self.join(pages, path, level, parent.index - 1)?)
+        Ok(parent.index > 0 && self.join(pages, path, level, parent.index() - 1)?)
     }
 
     /// Merges the children `left` and `left + 1` of the path's branch above `level`, if both fit

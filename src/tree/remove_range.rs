@@ -1,5 +1,5 @@
-//! Removal of a whole range: subtrees inside it are given up without a look at their order; only the
-//! pages at its two edges are changed.
+//! Removal of a whole range: subtrees inside it are given up without a look at their order; only
+//! the pages at its two edges are changed.
 
 use std::ops::Bound;
 
@@ -93,8 +93,8 @@ pub(crate) fn index_to<'p, P: Pages>(
 }
 
 impl Tree {
-    /// Removes all entries between two bounds: how many there were. Bounds in the wrong order remove
-    /// nothing.
+    /// Removes all entries between two bounds: how many there were. Bounds in the wrong order
+    /// remove nothing.
     ///
     /// Cost: every page of the range is looked at once, to count and to find its runs; only those
     /// at the edges are copied.

@@ -7,11 +7,10 @@ use super::{
     diff::Change,
     model_pages::{ModelPages, View},
 };
-use crate::{
-    error::{Error, Result},
-    page::PageId,
-    pager::Pages,
-};
+use crate::{error::Result, pager::Pages};
+
+mod faults;
+mod fill;
 
 type Bytes = Vec<u8>;
 type Oracle = BTreeMap<Bytes, Bytes>;

@@ -29,7 +29,7 @@ use crate::{
 
 thread_local! {
     /// The store that this thread works for, on the store's own threads.
-    static OWN: RefCell<Option<Home>> = const { RefCell::new(None) };
+    static OWN: RefCell<Option<Home>> = RefCell::default();
 }
 
 /// The store that requests and answers belong to: its own threads, and whether it is poisoned.
@@ -439,3 +439,6 @@ impl<T> Drop for Answer<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

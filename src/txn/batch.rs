@@ -1,8 +1,8 @@
 //! Blind writes that a caller puts together on its own thread and the writer applies at once.
-//! Owns: [`Batch`] and its bytes. A batch is sorted where it was made, so that the writer thread has
-//! only to walk it. A bad entry is remembered and is the answer when the batch is submitted, so that
-//! building one needs no `?`.
-//! Absent on purpose: types (the room `table` encodes), undo (a batch is one request).
+//! Owns: [`Batch`] and its bytes. A batch is sorted where it was made, so that the writer thread
+//! has only to walk it. A bad entry is remembered and is the answer when the batch is submitted, so
+//! that building one needs no `?`. Absent on purpose: types (the room `table` encodes), undo (a
+//! batch is one request).
 
 use super::raw::{Asked, WriteRaw};
 use crate::{
@@ -112,7 +112,11 @@ impl Batch {
     }
 
     /// The index of a table in this batch.
-    pub(crate) fn table(&mut self, asked: Asked<'_>, name: &Cow<'static, str>) -> usize {
+    pub(crate) fn table(
+        &mut self,
+        asked: Asked<'_>,
+        name: impl FnOnce() -> Cow<'static, str>,
+    ) -> usize {
         // A batch rarely writes to more tables than one looks through at a glance.
         let found = self.tables.iter().position(|table| {
             (table.hash, table.key, table.value) == (asked.hash, asked.key, asked.value)
@@ -120,7 +124,7 @@ impl Batch {
         });
         found.unwrap_or_else(|| {
             self.tables.push(BatchTable {
-                name: name.clone(),
+                name: name(),
                 hash: asked.hash,
                 key: asked.key,
                 value: asked.value,
@@ -157,10 +161,11 @@ impl Batch {
             What::Insert | What::Remove => VALUE_BYTES_MAX,
         };
         let bytes = self.bytes.len().saturating_add(key.len()).saturating_add(value.len());
-        let within = within(Limit::Key, key.len(), KEY_BYTES_MAX)
-            .and_then(|()| within(Limit::Value, value.len(), value_max))
-            .and_then(|()| within(Limit::Batch, bytes, BATCH_BYTES_MAX))
-            .and_then(|()| within(Limit::Tables, table, usize::from(u16::MAX)));
+        let within = Limit::Key
+            .check(key.len(), KEY_BYTES_MAX)
+            .and_then(|()| Limit::Value.check(value.len(), value_max))
+            .and_then(|()| Limit::Batch.check(bytes, BATCH_BYTES_MAX))
+            .and_then(|()| Limit::Tables.check(table, usize::from(u16::MAX)));
         if let Err(error) = within {
             return self.push_error(error);
         }
@@ -286,21 +291,10 @@ impl End {
 
 /// The first 8 bytes of `key` as a number that orders like them.
 pub(crate) fn head(key: &[u8]) -> u64 {
-    match key.first_chunk() {
-        Some(head) => u64::from_be_bytes(*head),
-        None => {
-            let mut head = [0; 8];
-            head[..key.len()].copy_from_slice(key);
-            u64::from_be_bytes(head)
-        }
-    }
-}
-
-fn within(what: Limit, len: usize, max: usize) -> Result<()> {
-    if len <= max {
-        return Ok(());
-    }
-    Err(Error::TooLarge { what, len, max })
+    let mut head = [0; 8];
+    let len = key.len().min(head.len());
+    head[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(head)
 }
 
 impl fmt::Debug for Batch {

@@ -1,8 +1,8 @@
 //! The catalog: which tables there are, of which types, and where their trees begin.
 //! Owns: [`Catalog`], [`TableEntry`], [`TableTypes`] and their encoding.
-//! A catalog is copied with every group: what changes only when tables come and go is shared, and the
-//! trees lie beside it, so a copy is one reference count and 32 bytes a table.
-//! Keeps I9. Absent on purpose: it does not know what a type is, only its hash and its name.
+//! A catalog is copied with every group: what changes only when tables come and go is shared, and
+//! the trees lie beside it, so a copy is one reference count and 32 bytes a table. Keeps I9. Absent
+//! on purpose: it does not know what a type is, only its hash and its name.
 
 use crate::{
     error::{Error, Result, TypeMismatch},
@@ -47,7 +47,8 @@ impl TableTypes {
         out.extend_from_slice(value_name.as_bytes());
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, all of `bytes`; `file` is named if they are damaged.
+    /// Reads what [`encode`](Self::encode) wrote, all of `bytes`; `file` is named if they are
+    /// damaged.
     pub fn decode(file: &str, bytes: &[u8]) -> Result<TableTypes> {
         let mut input = Input { file, bytes };
         let key = u64::from_le_bytes(input.array()?);
@@ -214,7 +215,8 @@ impl Catalog {
         self.trees.remove(index)
     }
 
-    /// Gives the table at `index` the name `name`; false, and nothing is changed, if another has it.
+    /// Gives the table at `index` the name `name`; false, and nothing is changed, if another has
+    /// it.
     pub fn rename(&mut self, index: usize, name: &str) -> bool {
         let hash = name_hash(name.as_bytes());
         if let Some(taken) = self.find(hash, name) {
@@ -452,7 +454,8 @@ mod tests {
     proptest! {
         #[test]
         fn damaged_bytes_are_refused_or_read_as_what_they_say(
-            at in any::<prop::sample::Index>(), flip in 1..=255_u8, tail in prop::collection::vec(any::<u8>(), 0..9),
+            at in any::<prop::sample::Index>(), flip in 1..=255_u8,
+            tail in prop::collection::vec(any::<u8>(), 0..9),
         ) {
             let mut bytes = encoded(&sample());
             let at = at.index(bytes.len());

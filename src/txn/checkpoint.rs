@@ -6,6 +6,7 @@ use super::{
     metrics,
     pipeline::Acknowledge,
     recover::renew_meta,
+    snapshot::View,
     writer::Writer,
 };
 use crate::{
@@ -35,6 +36,8 @@ pub struct DurableMark {
     pub meta: Meta,
     /// Its runs beside the trees: free again once no meta page names them.
     pub extras: Vec<Extent>,
+    /// The runs of a checkpoint on its way.
+    pub pending_extras: Vec<Extent>,
     /// Keeps the page numbers that it names from being used again.
     pub pin: Pin,
     /// Requests that wait for the next checkpoint to be durable.
@@ -45,10 +48,30 @@ pub struct DurableMark {
     pub failure: Option<Error>,
 }
 
+/// What the writer knows of the pages that no table names, at the moment of `view`.
+pub struct Inventory {
+    /// The version to check.
+    pub view: Arc<View>,
+    /// Free extents, waiting ones, and the runs that the meta page names.
+    pub free: Vec<Extent>,
+    /// The runs beside the trees.
+    pub extras: Vec<Extent>,
+    /// The page file's length, in pages.
+    pub end: u32,
+}
+
 impl DurableMark {
     /// The mark of a store just opened.
     pub fn new(meta: Meta, extras: Vec<Extent>, pin: Pin) -> DurableMark {
-        DurableMark { meta, extras, pin, waiters: Vec::new(), retry: None, failure: None }
+        DurableMark {
+            meta,
+            extras,
+            pending_extras: Vec::new(),
+            pin,
+            waiters: Vec::new(),
+            retry: None,
+            failure: None,
+        }
     }
 }
 
@@ -137,6 +160,7 @@ impl Writer {
         match self.cut() {
             Ok((job, lease)) => {
                 self.state.pages.pin_pages(self.state.version, generation, lease);
+                self.durable.pending_extras.clone_from(&job.extras);
                 self.engine.checkpointer.start(Box::new(job));
                 Ok(())
             }
@@ -248,6 +272,7 @@ impl Writer {
     /// The durable mark moves: what only the former meta page named is free, the log behind it goes.
     fn advance(&mut self, job: Job) -> Vec<DirtyPage> {
         let Job { cut, root, pin, extras } = job;
+        self.durable.pending_extras.clear();
         let former = std::mem::replace(&mut self.durable.extras, extras);
         for extent in former {
             self.state.pages.give_pages(extent);
@@ -269,6 +294,7 @@ impl Writer {
     }
 
     fn abandon(&mut self, job: Job, failure: &Failure) {
+        self.durable.pending_extras.clear();
         for extent in job.extras {
             self.state.pages.give_pages(extent);
         }
@@ -379,6 +405,17 @@ impl Writer {
         metrics::set(&self.engine.metrics.gauges.snapshots, snapshots);
         self.engine.checkpointer.end();
         self.engine.pipeline.end();
+    }
+
+    /// What a check needs to know beside the newest version: all other pages.
+    pub fn inventory(&mut self) -> Result<Inventory> {
+        self.engine.pipeline.wait_idle()?;
+        let view = self.engine.published.pin();
+        let mut extras = self.durable.extras.clone();
+        // A checkpoint on its way has taken pages for its own runs.
+        extras.extend(&self.durable.pending_extras);
+        let (free, end) = (self.state.pages.free_extents(), self.state.pages.end());
+        Ok(Inventory { view, free, extras, end })
     }
 
     fn has_news(&self) -> bool {

@@ -51,6 +51,11 @@ impl Glimpse {
         self.0 & CLOSED != 0 && self.0 & IN_FLIGHT == 0
     }
 
+    /// How many sends are in flight.
+    pub fn in_flight_len(self) -> usize {
+        (self.0 & IN_FLIGHT) as usize / IN_FLIGHT_ONE as usize
+    }
+
     /// Somebody nudged the writer since it last looked.
     pub fn is_nudged(self) -> bool {
         self.0 & NUDGED != 0

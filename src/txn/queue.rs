@@ -674,3 +674,6 @@ impl Drop for Stay {
         self.0.stay();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,8 +81,8 @@ pub trait WriteRaw: ReadRaw {
     fn remove(&mut self, table: usize, key: &[u8]) -> Result<bool>;
     /// Removes the entries between two bounds; how many there were.
     fn remove_range(&mut self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<u64>;
-    /// Applies changes in key order: a value inserts or replaces, none removes; of several changes of
-    /// one key the last counts. How many keys were new.
+    /// Applies changes in key order: a value inserts or replaces, none removes; of several changes
+    /// of one key the last counts. How many keys were new.
     fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         table: usize,

@@ -238,8 +238,8 @@ impl WriteState {
     /// Inserts or replaces; whether the key was new.
     pub fn insert(&mut self, index: usize, key: &[u8], value: &[u8]) -> Result<bool> {
         self.usable()?;
-        within(Limit::Key, key.len(), KEY_BYTES_MAX)?;
-        within(Limit::Value, value.len(), VALUE_BYTES_MAX)?;
+        Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
+        Limit::Value.check(value.len(), VALUE_BYTES_MAX)?;
         let new = self.change(index, |tree, pages| tree.insert(pages, key, value))?;
         let table = self.catalog.entry(index).id;
         self.log(&Op::Insert { table, key, value });
@@ -249,7 +249,7 @@ impl WriteState {
     /// Removes; whether the key was there.
     pub fn remove(&mut self, index: usize, key: &[u8]) -> Result<bool> {
         self.usable()?;
-        within(Limit::Key, key.len(), KEY_BYTES_MAX)?;
+        Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
         let found = self.change(index, |tree, pages| tree.remove(pages, key))?;
         if found {
             let table = self.catalog.entry(index).id;
@@ -453,12 +453,8 @@ impl LogTap<'_> {
 }
 
 fn table_name(name: &str) -> Result<()> {
-    within(Limit::TableName, name.len(), TABLE_NAME_BYTES_MAX)?;
+    Limit::TableName.check(name.len(), TABLE_NAME_BYTES_MAX)?;
     if name.is_empty() { Err(Error::invalid("a table's name is empty")) } else { Ok(()) }
-}
-
-fn within(what: Limit, len: usize, max: usize) -> Result<()> {
-    if len <= max { Ok(()) } else { Err(Error::TooLarge { what, len, max }) }
 }
 
 fn replay_damage(reason: String) -> Error {

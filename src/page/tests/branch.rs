@@ -17,11 +17,8 @@ fn common_len(a: &[u8], b: &[u8]) -> usize {
 /// What the layout says that the entries take with the longest prefix, computed anew.
 fn least_used_bytes(page_bytes: usize, entries: &Entries) -> usize {
     let start = |key: &[u8]| {
-        let len = if key.len() > key_inline_max(page_bytes) {
-            RUN_KEY_START_BYTES
-        } else {
-            key.len()
-        };
+        let len =
+            if key.len() > key_inline_max(page_bytes) { RUN_KEY_START_BYTES } else { key.len() };
         key[..len].to_vec()
     };
     let keys: Vec<_> = entries.iter().skip(1).map(|(key, _)| key).collect();
@@ -44,11 +41,7 @@ fn check(branch: Branch<'_>, runs: &Runs, entries: &Entries) {
     for (i, (separator, child)) in entries.iter().enumerate() {
         assert_eq!(branch.child(i).unwrap(), *child);
         let mut whole = Vec::new();
-        branch
-            .separator(i)
-            .unwrap()
-            .append_to(&mut whole, &|run| runs.get(run))
-            .unwrap();
+        branch.separator(i).unwrap().append_to(&mut whole, &|run| runs.get(run)).unwrap();
         assert_eq!(&whole, separator);
         if i > 0 {
             probe(branch, runs, entries, separator);
@@ -57,10 +50,7 @@ fn check(branch: Branch<'_>, runs: &Runs, entries: &Entries) {
 }
 
 fn probe(branch: Branch<'_>, runs: &Runs, entries: &Entries, key: &[u8]) {
-    let expected = entries
-        .iter()
-        .skip(1)
-        .filter(|(separator, _)| separator.as_slice() <= key);
+    let expected = entries.iter().skip(1).filter(|(separator, _)| separator.as_slice() <= key);
     let found = branch.child_index(key, &|run| runs.get(run)).unwrap();
     assert_eq!(found, expected.count());
 }
@@ -97,19 +87,13 @@ fn run(page_bytes: usize, shape: Shape, seed: u64, steps: usize) {
     let mut entries: Entries = vec![(Vec::new(), child(&mut random))];
     let mut bytes = page(page_bytes, Kind::Branch);
     let mut branch = BranchMut::new(&mut bytes).unwrap();
-    assert!(
-        branch
-            .push(NewKey::Inline(b"not kept"), entries[0].1)
-            .unwrap()
-    );
+    assert!(branch.push(NewKey::Inline(b"not kept"), entries[0].1).unwrap());
     for step in 0..steps {
         let key = shape.key(&mut random, page_bytes);
         probe(branch.as_branch(), &runs, &entries, &key);
         let other = child(&mut random);
         let i = 1 + entries[1..].partition_point(|(separator, _)| *separator < key);
-        let absent = entries
-            .get(i)
-            .is_none_or(|(separator, _)| *separator != key);
+        let absent = entries.get(i).is_none_or(|(separator, _)| *separator != key);
         let mut after = entries.clone();
         match random.below(16) {
             0..=10 if absent && !key.is_empty() => {
@@ -165,22 +149,14 @@ fn three_separators_of_the_greatest_length_fit() {
     for page_bytes in SIZES {
         let mut bytes = page(page_bytes, Kind::Branch);
         let mut branch = BranchMut::new(&mut bytes).unwrap();
-        let child = Child {
-            page: PageId(5),
-            birth: 6,
-        };
+        let child = Child { page: PageId(5), birth: 6 };
         for first in 0..4 {
             let separator = vec![first; key_inline_max(page_bytes)];
             assert!(branch.push(NewKey::Inline(&separator), child).unwrap());
         }
         let last = branch.as_branch().separator(3).unwrap();
-        let Separator::Inline { prefix, suffix } = last else {
-            panic!("a run")
-        };
-        assert_eq!(
-            [prefix, suffix].concat(),
-            vec![3; key_inline_max(page_bytes)]
-        );
+        let Separator::Inline { prefix, suffix } = last else { panic!("a run") };
+        assert_eq!([prefix, suffix].concat(), vec![3; key_inline_max(page_bytes)]);
     }
 }
 
@@ -189,20 +165,11 @@ fn removing_the_last_child_leaves_an_empty_page() {
     let mut bytes = page(4096, Kind::Branch);
     let empty = bytes.clone();
     let mut branch = BranchMut::new(&mut bytes).unwrap();
-    let child = Child {
-        page: PageId(5),
-        birth: 6,
-    };
+    let child = Child { page: PageId(5), birth: 6 };
     assert!(branch.push(NewKey::Inline(b""), child).unwrap());
     assert!(branch.push(NewKey::Inline(b"m"), child).unwrap());
     branch.remove(0).unwrap();
-    assert_eq!(
-        branch
-            .as_branch()
-            .child_index(b"a", &|_| Ok(&[] as &[u8]))
-            .unwrap(),
-        0
-    );
+    assert_eq!(branch.as_branch().child_index(b"a", &|_| Ok(&[] as &[u8])).unwrap(), 0);
     branch.remove(0).unwrap();
     assert!(branch.as_branch().is_empty());
     assert_eq!(bytes, empty);

@@ -221,13 +221,7 @@ fn an_index_that_is_not_there_is_an_error() {
     assert!(leaf.insert(len + 1, key, value).is_err() && leaf.replace_value(len, value).is_err());
     let mut bytes = full_branch(&mut random, Shape::Random, 4096, &mut runs);
     let mut branch = BranchMut::new(&mut bytes).unwrap();
-    let (len, child) = (
-        branch.as_branch().len(),
-        Child {
-            page: PageId(3),
-            birth: 1,
-        },
-    );
+    let (len, child) = (branch.as_branch().len(), Child { page: PageId(3), birth: 1 });
     assert!(branch.as_branch().child(len).is_err() && branch.as_branch().separator(len).is_err());
     assert!(branch.as_branch().split_point(len + 1, key).is_err());
     assert!(branch.remove(len).is_err() && branch.set_child(len, child).is_err());

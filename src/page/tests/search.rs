@@ -30,15 +30,9 @@ fn a_search_in_heads_equals_a_partition_point() {
         bytes.extend(heads.iter().flat_map(|head| head.to_le_bytes()));
         bytes.resize(32 + 4 * heads.len().next_multiple_of(8), 0xFF);
         let view = Heads::new(&bytes, 32, heads.len());
-        let probes = heads
-            .iter()
-            .copied()
-            .chain([0, 1, 255, 256, u32::MAX - 1, u32::MAX]);
+        let probes = heads.iter().copied().chain([0, 1, 255, 256, u32::MAX - 1, u32::MAX]);
         for probe in probes {
-            assert_eq!(
-                view.lower_bound(probe),
-                heads.partition_point(|&head| head < probe)
-            );
+            assert_eq!(view.lower_bound(probe), heads.partition_point(|&head| head < probe));
             let from = heads.partition_point(|&head| head < probe);
             if heads.get(from) == Some(&probe) {
                 let end = heads.partition_point(|&head| head <= probe);
@@ -55,9 +49,8 @@ fn a_search_in_heads_equals_a_partition_point() {
 fn a_scan_finds_every_equal_tag_and_no_other() {
     let mut random = Random(5);
     for count in 0..300 {
-        let mut bytes: Vec<u8> = (0..4096)
-            .map(|_| [0, 1, 0x7F, 0x80, 0xFF][random.below(5)])
-            .collect();
+        let mut bytes: Vec<u8> =
+            (0..4096).map(|_| [0, 1, 0x7F, 0x80, 0xFF][random.below(5)]).collect();
         bytes[..32].fill(1);
         for wanted in [0, 1, 0x7F, 0x80, 0xFF, 9] {
             let expected = (0..count).filter(|i| bytes[32 + i] == wanted);
@@ -69,12 +62,8 @@ fn a_scan_finds_every_equal_tag_and_no_other() {
 
 #[test]
 fn tags_are_the_file_formats_and_spread() {
-    let known: [(&[u8], u8); 4] = [
-        (b"", 0),
-        (b"a", 244),
-        (b"12345678", 219),
-        (b"a longer key than a word", 55),
-    ];
+    let known: [(&[u8], u8); 4] =
+        [(b"", 0), (b"a", 244), (b"12345678", 219), (b"a longer key than a word", 55)];
     for (key, expected) in known {
         assert_eq!(tag(key), expected);
     }
@@ -86,10 +75,7 @@ fn tags_are_the_file_formats_and_spread() {
             key[at..].copy_from_slice(&(i as u16).to_be_bytes());
             counts[usize::from(tag(&key))] += 1;
         }
-        assert!(
-            counts.iter().all(|&count| (40..200).contains(&count)),
-            "{width}: {counts:?}"
-        );
+        assert!(counts.iter().all(|&count| (40..200).contains(&count)), "{width}: {counts:?}");
     }
 }
 
