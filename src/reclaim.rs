@@ -51,7 +51,7 @@ struct Pinned<T, L> {
 }
 
 /// A point in a request to which [`Reclaimer::undo`] returns.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Mark(usize);
 
 /// A live pin, for reports.
@@ -105,6 +105,14 @@ impl<T, L: Leased> Reclaimer<T, L> {
     pub fn undo(&mut self, mark: Mark) {
         assert!(mark.0 <= self.pending.len(), "undone after it was committed");
         self.pending.truncate(mark.0);
+    }
+
+    /// Moves to `out` what was retired since `mark` and made after version `base`, the newest that
+    /// was ever pinned: nobody has seen it, and nobody will. Undoing never asks for it back.
+    pub fn take_unseen(&mut self, mark: Mark, base: Version, out: &mut Vec<T>) {
+        assert!(self.pins.last().is_none_or(|pin| pin.version <= base), "a pin may see these");
+        let unseen = |(retired, _): &mut (Retired<T>, Generation)| retired.birth > base;
+        out.extend(self.pending.extract_if(mark.0.., unseen).map(|(retired, _)| retired.thing));
     }
 
     /// What was retired so far can no longer be undone: each thing hangs on the pin that blocks it,

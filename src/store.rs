@@ -153,6 +153,15 @@ impl Options {
     }
 }
 
+/// Opens the store in any storage, for fuzz targets: over memory a damaged file costs nothing.
+///
+/// # Errors
+/// As [`Options::open`].
+#[cfg(feature = "internals")]
+pub fn open_storage(options: Options, storage: Arc<dyn Storage>) -> Result<Store> {
+    options.open_storage(storage)
+}
+
 impl Store {
     /// Opens the store in the directory `path` with the default [`Options`], creating it if absent.
     ///
