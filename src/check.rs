@@ -1,6 +1,6 @@
 //! The whole store, page by page: everything that checksums cannot prove.
-//! Owns: [`CheckReport`] and the sum over all tables: every page of the file is in one tree, or in one
-//! of the runs beside them, or free, and only once. Absent on purpose: repair.
+//! Owns: [`CheckReport`] and the sum over all tables: every page of the file is in one tree, or in
+//! one of the runs beside them, or free, and only once. Absent on purpose: repair.
 
 use crate::{
     error::{Error, Result},
@@ -26,8 +26,8 @@ pub struct CheckReport {
 
 impl Store {
     /// Reads every page of the newest version and checks it: checksums, births, order within and
-    /// between pages, separators, levels, the counts of entries, every overflow run, the catalog, and
-    /// that each page of the file is used once or free. Readers and writers go on.
+    /// between pages, separators, levels, the counts of entries, every overflow run, the catalog,
+    /// and that each page of the file is used once or free. Readers and writers go on.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first damage.

@@ -191,7 +191,8 @@ impl Options {
         self
     }
 
-    /// How long [`Store::close`](crate::Store::close) waits for the writer to finish. Default: 30 s.
+    /// How long [`Store::close`](crate::Store::close) waits for the writer to finish. Default: 30
+    /// s.
     #[must_use]
     pub fn close_timeout(mut self, close_timeout: Duration) -> Options {
         self.close_timeout = close_timeout;

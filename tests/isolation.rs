@@ -203,7 +203,8 @@ fn a_transaction_reads_its_own_writes_and_nobody_else_does() {
     assert_eq!(store.tables().unwrap(), ["names", "numbers"]);
 }
 
-/// Every commit leaves its mark; whoever sees version v sees the mark of the commit that was answered v.
+/// Every commit leaves its mark; whoever sees version v sees the mark of the commit that was
+/// answered v.
 #[test]
 fn versions_are_gapless_and_each_shows_the_commit_that_made_it() {
     const THREADS: u64 = 8;

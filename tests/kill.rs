@@ -1,4 +1,5 @@
-//! A process that is killed at any instruction loses nothing that it was told, and leaves no halves.
+//! A process that is killed at any instruction loses nothing that it was told, and leaves no
+//! halves.
 //!
 //! The child is this very test binary, asked by an environment variable to commit in a loop from
 //! eight threads; it hands each acknowledgement through a pipe before the thread's next commit. The

@@ -1,6 +1,6 @@
 //! Files from somewhere else, with right checksums and anything in them: opening, reading, checking
-//! and writing answer with errors, never with a panic, a hang or more memory than the files justify.
-//! Over memory, that is without a map.
+//! and writing answer with errors, never with a panic, a hang or more memory than the files
+//! justify. Over memory, that is without a map.
 #![no_main]
 
 use arbitrary::Arbitrary;

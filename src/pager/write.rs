@@ -175,7 +175,8 @@ impl WritePager {
         })
     }
 
-    /// Never asks the device for more room: new pages stay in frames, for a store that is only read.
+    /// Never asks the device for more room: new pages stay in frames, for a store that is only
+    /// read.
     pub fn never_grow(&mut self) {
         self.file_pages = u32::MAX;
     }
@@ -233,7 +234,8 @@ impl WritePager {
         self.freed_frames = frames;
     }
 
-    /// Starts a group behind version `base`: everything given up from now on ends with `generation`.
+    /// Starts a group behind version `base`: everything given up from now on ends with
+    /// `generation`.
     pub fn begin_group(&mut self, base: Version, generation: Generation) {
         debug_assert!(self.made.is_empty() && self.undirtied.is_empty());
         self.base = base;
@@ -249,8 +251,9 @@ impl WritePager {
         self.request
     }
 
-    /// Ends a request that is kept. What earlier requests of its group made and it gave up is free at
-    /// once: a group that rewrites the same rows many times would otherwise need room for them all.
+    /// Ends a request that is kept. What earlier requests of its group made and it gave up is free
+    /// at once: a group that rewrites the same rows many times would otherwise need room for them
+    /// all.
     pub fn end_request(&mut self) {
         let point = self.request;
         let mut pages = std::mem::take(&mut self.freed_pages);
@@ -411,8 +414,8 @@ impl WritePager {
         self.space.give(extent.first, extent.pages);
     }
 
-    /// Lets go of clean frames until at most `bytes` of them remain, for storages without a map. They
-    /// come back when the readers pinned before `generation` are gone.
+    /// Lets go of clean frames until at most `bytes` of them remain, for storages without a map.
+    /// They come back when the readers pinned before `generation` are gone.
     pub fn evict(&mut self, bytes: u64, generation: Generation) {
         let mut excess = self.pager.cached_bytes().saturating_sub(bytes);
         while excess > 0

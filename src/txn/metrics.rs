@@ -1,6 +1,6 @@
 //! What the store counts while it works.
-//! Owns: [`Metrics`], counters that any thread may raise, and [`Histogram`]. Every counter stands for
-//! itself and orders nothing, so all accesses are relaxed.
+//! Owns: [`Metrics`], counters that any thread may raise, and [`Histogram`]. Every counter stands
+//! for itself and orders nothing, so all accesses are relaxed.
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What a transaction changes: tables by index, keys and values as bytes.
-//! Owns: [`WriteState`], the writer's working copy of the store, and [`WriteTx`], a closure's view of
-//! it. Keeps I2: there is one state, and it never leaves the writer thread.
+//! Owns: [`WriteState`], the writer's working copy of the store, and [`WriteTx`], a closure's view
+//! of it. Keeps I2: there is one state, and it never leaves the writer thread.
 //! Absent on purpose: types (the room `table`), logging and publishing (the room `writer`).
 
 use super::{
@@ -275,8 +275,8 @@ impl WriteState {
         Ok(removed)
     }
 
-    /// Applies changes in key order, leaf by leaf: a value inserts or replaces, none removes; of several
-    /// changes of one key the last counts. Returns how many keys were new.
+    /// Applies changes in key order, leaf by leaf: a value inserts or replaces, none removes; of
+    /// several changes of one key the last counts. Returns how many keys were new.
     pub fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         index: usize,
@@ -288,8 +288,8 @@ impl WriteState {
         })
     }
 
-    /// Fills an empty table bottom-up with strictly ascending entries, as many as there are, in bounded
-    /// memory. Returns how many there were.
+    /// Fills an empty table bottom-up with strictly ascending entries, as many as there are, in
+    /// bounded memory. Returns how many there were.
     pub fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         index: usize,
@@ -379,7 +379,8 @@ impl WriteState {
         index.ok_or_else(|| replay_damage(format!("names table {id}, which is not there")))
     }
 
-    /// Changes one tree. An error may leave it half changed: only the end of the request mends that.
+    /// Changes one tree. An error may leave it half changed: only the end of the request mends
+    /// that.
     fn change<T>(
         &mut self,
         index: usize,
@@ -494,7 +495,8 @@ impl<'w> WriteTx<'w> {
     /// Gives a table another name. False if there is none of the name `from`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is a table named `to`; [`Error::TooLarge`] if the name is too long.
+    /// [`Error::Invalid`] if there is a table named `to`; [`Error::TooLarge`] if the name is too
+    /// long.
     pub fn rename_table(&mut self, from: &str, to: &str) -> Result<bool> {
         self.state.rename_table(from, to)
     }
