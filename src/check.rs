@@ -37,7 +37,7 @@ impl Store {
 
     /// As [`check`](Self::check); `progress` is told the pages seen and the pages there are.
     pub fn check_with(&self, mut progress: impl FnMut(u64, u64)) -> Result<CheckReport> {
-        let inventory = self.inspect(|writer| writer.inventory())?;
+        let inventory = self.inspect(super::txn::writer::Writer::inventory)?;
         let mut ledger = Ledger::new(inventory.end);
         for extent in &inventory.extras {
             ledger.enter(extent.first, extent.pages, "a run beside the trees")?;

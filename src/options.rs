@@ -76,6 +76,7 @@ pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 /// # store.close() }
 /// ```
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, with its setter")]
 pub struct Options {
     pub(crate) create: bool,
     pub(crate) page_bytes: Option<usize>,

@@ -51,7 +51,9 @@ fn readers_see_every_transfer_whole_or_not_at_all() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, SeqCst);
         readers.into_iter().map(|reader| reader.join().unwrap()).sum::<u64>()
     });
@@ -243,7 +245,9 @@ fn versions_are_gapless_and_each_shows_the_commit_that_made_it() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, SeqCst);
     });
     let (made, seen) = (made.into_inner().unwrap(), seen.into_inner().unwrap());
@@ -294,7 +298,9 @@ fn a_batch_shows_whole_or_not_at_all() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, SeqCst);
     });
     store.check().unwrap();

@@ -146,7 +146,7 @@ impl Run {
             1..=4 => 8,
             _ => 2,
         };
-        (0..1 + self.dice.below(len)).map(|_| self.deal.any(&mut self.dice)).collect()
+        (0..=self.dice.below(len)).map(|_| self.deal.any(&mut self.dice)).collect()
     }
 
     fn transaction(&mut self) {
@@ -206,7 +206,7 @@ impl Run {
         self.trace.push("burst".to_owned());
         let mut waiting = Vec::new();
         let mut models = Vec::new();
-        for _ in 0..1 + self.dice.below(12) {
+        for _ in 0..=self.dice.below(12) {
             let mut model = models.last().unwrap_or(&self.model).clone();
             if self.dice.once_in(6) {
                 let op = self.deal.any(&mut self.dice);
@@ -222,7 +222,7 @@ impl Run {
                 continue;
             }
             let mut batch = Batch::new();
-            for _ in 0..1 + self.dice.below(12) {
+            for _ in 0..=self.dice.below(12) {
                 let op = self.deal.blind(&mut self.dice);
                 assert!(op.on_batch(&mut batch));
                 op.on_model(&mut model);

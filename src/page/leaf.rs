@@ -262,7 +262,7 @@ impl<'p> LeafMut<'p> {
         let leaf = self.as_leaf();
         let (at, old) = (leaf.offset(i)?, leaf.cell(i)?);
         let new_len = Cell::new_len(old.key, value);
-        let (old_len, value_len) = (old.len, old.value.len());
+        let (old_len, value_len) = (old.len, old.value.bytes_in_cell());
         if old.can_overwrite(value) {
             let spare = old_len - new_len;
             Cell::overwrite(&mut self.page[at..at + old_len], value_len, value);

@@ -19,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    Error, Result,
+    error::{Error, Result},
     sync::{
         Arc, Condvar, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},

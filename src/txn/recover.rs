@@ -159,15 +159,14 @@ struct Slots {
 fn read_slots(file: &dyn StorageFile) -> Result<Slots> {
     let file_bytes = file.len()?;
     let first = read_slot(file, PageId(0), 0);
-    let second = match &first {
-        Ok(meta) => read_slot(file, PageId(1), meta.page_bytes as u64),
+    let second = if let Ok(meta) = &first {
+        read_slot(file, PageId(1), meta.page_bytes as u64)
+    } else {
         // The page size is unknown: the second meta page tells it by where it stands.
-        Err(_) => {
-            let places = (12..=15).map(|power| 1u64 << power);
-            let mut found = places.map(|at| read_slot(file, PageId(1), at));
-            let none = || Err(Error::corrupt_page(1, "it is no meta page of any page size"));
-            found.find(Result::is_ok).unwrap_or_else(none)
-        }
+        let places = (12..=15).map(|power| 1u64 << power);
+        let mut found = places.map(|at| read_slot(file, PageId(1), at));
+        let none = || Err(Error::corrupt_page(1, "it is no meta page of any page size"));
+        found.find(Result::is_ok).unwrap_or_else(none)
     };
     Ok(Slots { first, second, file_bytes })
 }

@@ -343,7 +343,7 @@ impl WriteState {
             Op::CreateTable { id, name, types } => {
                 let types = TableTypes::decode("log", types)?;
                 if id < self.next_table || self.catalog.find_name(name).is_some() {
-                    return Err(replay_damage(format!("creates table {id} a second time")));
+                    return Err(replay_damage(&format!("creates table {id} a second time")));
                 }
                 self.apply_create(id, name, types);
                 Ok(())
@@ -376,7 +376,7 @@ impl WriteState {
 
     fn replayed(&self, id: TableId) -> Result<usize> {
         let index = self.catalog.find_id(id);
-        index.ok_or_else(|| replay_damage(format!("names table {id}, which is not there")))
+        index.ok_or_else(|| replay_damage(&format!("names table {id}, which is not there")))
     }
 
     /// Changes one tree. An error may leave it half changed: only the end of the request mends
@@ -459,7 +459,7 @@ fn table_name(name: &str) -> Result<()> {
     if name.is_empty() { Err(Error::invalid("a table's name is empty")) } else { Ok(()) }
 }
 
-fn replay_damage(reason: String) -> Error {
+fn replay_damage(reason: &str) -> Error {
     Error::corrupt("log", format!("a record {reason}"))
 }
 
@@ -472,10 +472,6 @@ pub struct WriteTx<'w> {
 impl<'w> WriteTx<'w> {
     pub(crate) fn new(state: &'w mut WriteState) -> WriteTx<'w> {
         WriteTx { state }
-    }
-
-    pub(crate) fn state(&self) -> &WriteState {
-        self.state
     }
 
     pub(crate) fn state_mut(&mut self) -> &mut WriteState {
