@@ -1,6 +1,6 @@
 //! The front door: open, read, write, close.
-//! Owns: [`Store`], [`Reader`], and the store's three threads. Absent on purpose: anything that a room
-//! below could do.
+//! Owns: [`Store`], [`Reader`], and the store's three threads. Absent on purpose: anything that a
+//! room below could do.
 
 use crate::{
     error::{Error, Resource, Result},
@@ -245,16 +245,16 @@ impl Store {
         self.read(|view| Ok(view.table(table)?.get(key)?.map(V::to_owned)))
     }
 
-    /// A reader for one thread: it keeps a snapshot and renews it only when a commit came. The way to
-    /// read in a hot loop and still see new commits.
+    /// A reader for one thread: it keeps a snapshot and renews it only when a commit came. The way
+    /// to read in a hot loop and still see new commits.
     pub fn reader(&self) -> Reader {
         let word = self.shared.engine.published.word();
         Reader { snapshot: self.snapshot(), word, engine: self.shared.engine.clone() }
     }
 
     /// Runs `write` on the writer thread as one transaction, and waits until it is as safe as the
-    /// store's [`Durability`] says. It may borrow from the caller. An error or a panic undoes all of
-    /// it, and nothing else.
+    /// store's [`Durability`] says. It may borrow from the caller. An error or a panic undoes all
+    /// of it, and nothing else.
     ///
     /// # Errors
     /// The closure's own; [`Error::Panicked`]; [`Error::Closed`]; [`Error::Poisoned`];
@@ -456,8 +456,8 @@ impl Store {
         &self.shared.engine.options
     }
 
-    /// Closes the store: nothing is accepted any more, what was accepted is committed and answered, and
-    /// a last checkpoint empties the log. Other handles answer [`Error::Closed`] from then on.
+    /// Closes the store: nothing is accepted any more, what was accepted is committed and answered,
+    /// and a last checkpoint empties the log. Other handles answer [`Error::Closed`] from then on.
     /// Closing again is fine.
     ///
     /// # Errors

@@ -144,8 +144,8 @@ impl Writer {
         }
     }
 
-    /// How long the writer may sleep before it has something to do on its own: until a checkpoint that
-    /// failed is tried again, as long as one is wanted.
+    /// How long the writer may sleep before it has something to do on its own: until a checkpoint
+    /// that failed is tried again, as long as one is wanted.
     pub(super) fn next_wake(&self) -> Option<Duration> {
         let (at, _) = self.durable.retry?;
         let is_idle =

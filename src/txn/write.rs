@@ -343,7 +343,7 @@ impl WriteState {
             Op::CreateTable { id, name, types } => {
                 let types = TableTypes::decode("log", types)?;
                 if id == TableId::MAX || table_name(name).is_err() {
-                    return Err(replay_damage(format!("creates table {id}, which cannot be")));
+                    return Err(replay_damage(&format!("creates table {id}, which cannot be")));
                 }
                 if id < self.next_table || self.catalog.find_name(name).is_some() {
                     return Err(replay_damage(&format!("creates table {id} a second time")));
@@ -360,7 +360,7 @@ impl WriteState {
             Op::RenameTable { id, name } => {
                 let index = self.replayed(id)?;
                 if table_name(name).is_err() || self.catalog.find_name(name).is_some() {
-                    return Err(replay_damage(format!("gives table {id} a name that cannot be")));
+                    return Err(replay_damage(&format!("gives table {id} a name that cannot be")));
                 }
                 self.catalog.rename(index, name);
                 Ok(())
