@@ -1,0 +1,78 @@
+//! Power cuts after every operation, and every operation failing, on the simulated disk.
+//!
+//! `RECTO_CRASH_IMAGES` is how many images each workload opens (the long run: 1,000,000),
+//! `RECTO_CRASH_SEED` where it begins. Threads make runs differ: what a failure prints is the record.
+
+#[path = "crash/deal.rs"]
+mod deal;
+#[path = "crash/dice.rs"]
+mod dice;
+#[path = "crash/model.rs"]
+mod model;
+#[path = "crash/oracle.rs"]
+mod oracle;
+#[path = "crash/watchdog.rs"]
+mod watchdog;
+#[path = "crash/workload.rs"]
+mod workload;
+
+use dice::{Dice, asked_for};
+use oracle::{Effort, Tally, check_cuts};
+use recto::simulation::SimDisk;
+use std::time::Instant;
+use workload::Workload;
+
+/// For each of six workloads.
+const IMAGES: u64 = 17_000;
+
+fn enumerate(name: &str, workload: Workload) {
+    let wanted = asked_for("RECTO_CRASH_IMAGES").unwrap_or(IMAGES);
+    let first = asked_for("RECTO_CRASH_SEED").unwrap_or(0);
+    let effort = Effort { images_per_cut: 64, deeper_once_in: 500 };
+    let (mut tally, began) = (Tally::default(), Instant::now());
+    for seed in first.. {
+        let mut dice = Dice::new(seed);
+        let disk = SimDisk::new();
+        let history = workload::run(workload, &disk, &mut dice);
+        check_cuts(&format!("{name}, seed {seed}"), &disk, &history, effort, &mut dice, &mut tally);
+        if tally.images + tally.deep_images >= wanted {
+            break;
+        }
+    }
+    let Tally { images, deep_images, cuts, .. } = tally;
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = (images + deep_images) as f64 / seconds;
+    println!(
+        "{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate:.0}/s"
+    );
+}
+
+#[test]
+fn small_commits_in_groups_survive_any_power_cut() {
+    enumerate("groups", workload::groups);
+}
+
+#[test]
+fn large_values_survive_any_power_cut() {
+    enumerate("large values", workload::large_values);
+}
+
+#[test]
+fn transactions_that_spill_survive_any_power_cut() {
+    enumerate("spills", workload::spills);
+}
+
+#[test]
+fn checkpoints_under_load_survive_any_power_cut() {
+    enumerate("checkpoints", workload::checkpoints);
+}
+
+#[test]
+fn growth_survives_any_power_cut() {
+    enumerate("growth", workload::growth);
+}
+
+#[test]
+fn tables_survive_any_power_cut() {
+    enumerate("tables", workload::tables);
+}
