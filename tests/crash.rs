@@ -7,6 +7,8 @@
 mod deal;
 #[path = "crash/dice.rs"]
 mod dice;
+#[path = "crash/faults.rs"]
+mod faults;
 #[path = "crash/model.rs"]
 mod model;
 #[path = "crash/oracle.rs"]
@@ -17,9 +19,10 @@ mod watchdog;
 mod workload;
 
 use dice::{Dice, asked_for};
+use model::Model;
 use oracle::{Effort, Tally, check_cuts};
-use recto::simulation::SimDisk;
-use std::time::Instant;
+use recto::simulation::{Failure, SimDisk};
+use std::{thread, time::Instant};
 use workload::Workload;
 
 /// For each of six workloads.
@@ -75,4 +78,32 @@ fn growth_survives_any_power_cut() {
 #[test]
 fn tables_survive_any_power_cut() {
     enumerate("tables", workload::tables);
+}
+
+/// Sweeps over all kinds of failures, each once and for good.
+fn sweep(name: &str, base: impl Fn() -> (SimDisk, u64, Model) + Sync) {
+    let kinds = [Failure::Io, Failure::NoSpace, Failure::ShortWrite, Failure::Sync, Failure::Read];
+    thread::scope(|scope| {
+        for failure in kinds {
+            for sticky in [false, true] {
+                let base = &base;
+                scope.spawn(move || {
+                    let swept = faults::sweep(base, failure, sticky);
+                    println!("{name}, {failure:?}, sticky {sticky}: {swept:?}");
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_store_that_is_made_survives_every_failure() {
+    sweep("made", || (SimDisk::new(), 0, Model::new()));
+}
+
+#[test]
+fn a_store_that_recovers_survives_every_failure() {
+    let (disk, version, model) = workload::killed();
+    let cut = disk.cut(disk.operations());
+    sweep("recovered", || (cut.everything().disk(), version, model.clone()));
 }

@@ -31,8 +31,8 @@ pub fn run(workload: Workload, disk: &SimDisk, dice: &mut Dice) -> History {
     ledger.history(Model::new())
 }
 
-const SMALL: Deal = Deal { tables: 2, keys: 60, value_bytes_max: 200, extend_max: 20 };
-const LARGE: Deal = Deal { tables: 2, keys: 9, value_bytes_max: 40_000, extend_max: 3 };
+const SMALL: Deal = Deal { tables: 2, keys: 60, value_bytes_max: 200 };
+const LARGE: Deal = Deal { tables: 2, keys: 9, value_bytes_max: 40_000 };
 
 fn blind(deal: Deal, dice: &mut Dice, len: usize) -> Vec<Op> {
     (0..1 + dice.below(len)).map(|_| deal.blind(dice)).collect()
@@ -73,7 +73,7 @@ pub fn large_values(run: &Run<'_>, dice: &mut Dice) {
 
 /// Transactions that outgrow the log and the dirty pages: kept and undone.
 pub fn spills(run: &Run<'_>, dice: &mut Dice) {
-    let deal = Deal { tables: 2, keys: 700, value_bytes_max: 3000, extend_max: 20 };
+    let deal = Deal { tables: 2, keys: 700, value_bytes_max: 3000 };
     for _ in 0..3 {
         run.ledger.commit(run.store, blind(SMALL, dice, 3), safety(dice));
         let len = 150 + dice.below(250);
@@ -97,7 +97,7 @@ pub fn spills(run: &Run<'_>, dice: &mut Dice) {
 
 /// Checkpoints while commits go on, and the log goes from segment to segment.
 pub fn checkpoints(run: &Run<'_>, dice: &mut Dice) {
-    let deal = Deal { tables: 2, keys: 100, value_bytes_max: 1500, extend_max: 20 };
+    let deal = Deal { tables: 2, keys: 100, value_bytes_max: 1500 };
     thread::scope(|scope| {
         for _ in 0..2 {
             let mut dice = Dice::new(dice.next());
@@ -118,7 +118,7 @@ pub fn checkpoints(run: &Run<'_>, dice: &mut Dice) {
 
 /// The file grows, is emptied and grows again.
 pub fn growth(run: &Run<'_>, dice: &mut Dice) {
-    let deal = Deal { tables: 1, keys: 900, value_bytes_max: 900, extend_max: 20 };
+    let deal = Deal { tables: 1, keys: 900, value_bytes_max: 900 };
     for round in 0..4 {
         let ops = (0..60).map(|_| deal.insert(dice)).collect();
         run.ledger.commit(run.store, ops, Durability::Sync);
@@ -147,4 +147,20 @@ pub fn tables(run: &Run<'_>, dice: &mut Dice) {
             run.ledger.settle(run.store, Store::checkpoint);
         }
     }
+}
+
+/// A disk on which a process was killed that had checkpointed and gone on; with its last version.
+pub fn killed() -> (SimDisk, u64, Model) {
+    let (disk, mut dice) = (SimDisk::new(), Dice::new(1));
+    let store = options().open_simulated(&disk).expect("a new store");
+    let ledger = Ledger::new(&disk);
+    for step in 0..10 {
+        ledger.commit(&store, blind(LARGE, &mut dice, 5), Durability::Sync);
+        if step == 4 {
+            ledger.settle(&store, Store::checkpoint);
+        }
+    }
+    let left = disk.cut(disk.operations()).everything().disk();
+    let history = ledger.history(Model::new());
+    (left, history.len() as u64 - 1, history.last().clone())
 }
