@@ -395,8 +395,10 @@ impl Writer {
             match closed {
                 Ok(job) => drop(self.advance(job)),
                 Err(Failure::Poisoned(error)) => self.engine.pipeline.set_poison(&error),
-                // The log still holds everything: the next opening replays it.
-                Err(Failure::Abandoned(error)) => self.note_failure(&error),
+                Err(Failure::Abandoned(error)) => {
+                    self.note_failure(&error);
+                    self.sync_log();
+                }
             }
         }
         self.answer_waiters(Err(&Error::Closed));
@@ -416,6 +418,15 @@ impl Writer {
         extras.extend(&self.durable.pending_extras);
         let (free, end) = (self.state.pages.free_extents(), self.state.pages.end());
         Ok(Inventory { view, free, extras, end })
+    }
+
+    /// The log holds everything, and the next opening replays it: if it is on the device, which relaxed
+    /// commits have not waited for.
+    fn sync_log(&self) {
+        match self.syncer.sync() {
+            Ok(version) => self.engine.pipeline.note_durable(version),
+            Err(error) => self.engine.pipeline.set_poison(&error),
+        }
     }
 
     fn has_news(&self) -> bool {
