@@ -21,7 +21,10 @@ mod workload;
 use dice::{Dice, asked_for};
 use model::Model;
 use oracle::{Effort, Tally, check_cuts};
-use recto::simulation::{Failure, SimDisk};
+use recto::{
+    Durability,
+    simulation::{Failure, Fault, SimDisk},
+};
 use std::{thread, time::Instant};
 use workload::Workload;
 
@@ -106,4 +109,25 @@ fn a_store_that_recovers_survives_every_failure() {
     let (disk, version, model) = workload::killed();
     let cut = disk.cut(disk.operations());
     sweep("recovered", || (cut.everything().disk(), version, model.clone()));
+}
+
+#[test]
+fn a_close_on_a_full_disk_says_what_is_durable() {
+    for values in 0..80 {
+        let disk = SimDisk::new();
+        let store = oracle::options().durability(Durability::None);
+        let store = store.open_simulated(&disk).expect("a new store");
+        for value in 0..values {
+            let written =
+                store.write(|tx| tx.table(&model::table(0))?.insert(&[value], &[1; 1500]));
+            written.expect("there is space still");
+        }
+        disk.fail(Fault { failure: Failure::NoSpace, nth: 0, sticky: true });
+        let closed = store.close().map(|closed| closed.version);
+        drop(store);
+        let left = disk.cut(disk.operations()).nothing().disk();
+        let again = oracle::options().open_simulated(&left).expect("what is left opens");
+        let version = again.snapshot().version();
+        assert!(closed.is_err() || version == u64::from(values), "{closed:?}, {version} are left");
+    }
 }

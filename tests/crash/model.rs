@@ -2,7 +2,6 @@
 //! change a map and a store alike.
 //! Owns: [`Model`], [`Op`], [`compare`].
 
-use super::dice::Dice;
 use recto::{Batch, Error, Result, Table, View, WriteTx};
 use std::{
     collections::BTreeMap,

@@ -154,8 +154,8 @@ pub struct Bounds {
 
 impl Bounds {
     /// As the marks before a cut tell, and no less than `least`.
-    fn of(cut: &Cut, least: u64) -> Bounds {
-        let mut bounds = Bounds { durable: least, begun: least };
+    fn of(cut: &Cut, least: Bounds) -> Bounds {
+        let mut bounds = least;
         for mark in cut.marks() {
             let value = mark >> 1;
             match mark & 1 {
@@ -197,7 +197,7 @@ pub fn check_cuts(
     let watchdog = Watchdog::begin();
     for cut in disk.cuts() {
         tally.cuts += 1;
-        let bounds = Bounds::of(&cut, 0);
+        let bounds = Bounds::of(&cut, Bounds { durable: 0, begun: 0 });
         for image in few(cut.new_images(dice.next()), effort.images_per_cut, dice) {
             if !tally.seen.insert((image.hash(), bounds)) {
                 continue;
@@ -209,25 +209,27 @@ pub fn check_cuts(
             let (recovered, forked) =
                 checked.unwrap_or_else(|wrong| give_up(&place, &wrong, disk, &cut));
             if dice.once_in(effort.deeper_once_in) {
-                go_deeper(&place, &recovered, &forked, dice, tally, &watchdog);
+                let found = forked.len() as u64 - 2;
+                let least = Bounds { begun: found, ..bounds };
+                go_deeper(&place, &recovered, least, &forked, dice, tally, &watchdog);
             }
         }
     }
 }
 
-/// The same over recovery's own operations: everything that the first cut left is on the disk for
-/// good, so nothing that was found may go.
+/// The same over recovery's own operations. What the first cut left beyond what was acknowledged
+/// may still go: nobody had seen it.
 fn go_deeper(
     place: &str,
     recovered: &SimDisk,
+    least: Bounds,
     forked: &History,
     dice: &mut Dice,
     tally: &mut Tally,
     watchdog: &Watchdog,
 ) {
-    let found = forked.len() as u64 - 2;
     for cut in recovered.cuts() {
-        let bounds = Bounds::of(&cut, found);
+        let bounds = Bounds::of(&cut, least);
         for image in few(cut.new_images(dice.next()), 8, dice) {
             if !tally.seen.insert((image.hash(), bounds)) {
                 continue;

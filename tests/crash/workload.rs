@@ -137,8 +137,10 @@ pub fn growth(run: &Run<'_>, dice: &mut Dice) {
 pub fn tables(run: &Run<'_>, dice: &mut Dice) {
     for step in 0..14 {
         let table = dice.below(3);
-        let ops = match dice.below(4) {
+        let ops = match dice.below(6) {
             0 => vec![Op::Drop { table }],
+            2 => vec![Op::PopFirst { table }, Op::PopLast { table }],
+            3 => vec![Op::Retain { table, of: 3 }],
             1 => vec![Op::Drop { table: 4 }, Op::Rename { from: table, to: 4 }],
             _ => (0..5).map(|_| SMALL.insert(dice)).collect(),
         };
