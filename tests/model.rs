@@ -11,6 +11,8 @@ mod deal;
 mod dice;
 #[path = "crash/model.rs"]
 mod model;
+#[path = "model/readers.rs"]
+mod readers;
 
 use compare::compare;
 use deal::Deal;
@@ -407,7 +409,7 @@ fn run(place: impl Fn() -> Place) {
     if let Some(seed) = asked_for("RECTO_MODEL_SEED") {
         return Run::new(seed, place()).run(150);
     }
-    for seed in 0..asked_for("RECTO_MODEL_SEEDS").unwrap_or(25) {
+    for seed in 0..asked_for("RECTO_MODEL_SEEDS").unwrap_or(60) {
         Run::new(seed, place()).run(150);
     }
 }
