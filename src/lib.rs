@@ -92,8 +92,8 @@ pub mod simulation {
     pub use crate::storage::sim::*;
 }
 
-/// The rooms below the public face, for this repository's own models and fuzz targets. Not covered by
-/// semver.
+/// The rooms below the public face, for this repository's own models and fuzz targets. Not covered
+/// by semver.
 #[cfg(any(loom, feature = "internals"))]
 #[doc(hidden)]
 pub mod internals {

@@ -78,6 +78,7 @@ pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 /// # store.close() }
 /// ```
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, with its setter")]
 pub struct Options {
     pub(crate) create: bool,
     pub(crate) page_bytes: Option<usize>,
@@ -193,7 +194,8 @@ impl Options {
         self
     }
 
-    /// How long [`Store::close`](crate::Store::close) waits for the writer to finish. Default: 30 s.
+    /// How long [`Store::close`](crate::Store::close) waits for the writer to finish. Default: 30
+    /// s.
     #[must_use]
     pub fn close_timeout(mut self, close_timeout: Duration) -> Options {
         self.close_timeout = close_timeout;

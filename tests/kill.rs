@@ -1,4 +1,5 @@
-//! A process that is killed at any instruction loses nothing that it was told, and leaves no halves.
+//! A process that is killed at any instruction loses nothing that it was told, and leaves no
+//! halves.
 //!
 //! The child is this very test binary, asked by an environment variable to commit in a loop from
 //! eight threads; it hands each acknowledgement through a pipe before the thread's next commit. The
@@ -34,7 +35,7 @@ fn nothing_acknowledged_is_lost_in_200_kills() {
     let mut interrupted_openings = 0;
     for kill in 0..kills {
         let level = random(&mut seed) % 4;
-        if random(&mut seed) % 2 == 0 {
+        if random(&mut seed).is_multiple_of(2) {
             // A recovery that is itself cut short, or little more than that.
             let patience = Duration::from_micros(random(&mut seed) % 20_000);
             total += run_and_kill(dir.path(), level, patience, &mut acknowledged);
@@ -120,7 +121,8 @@ fn verify(store: &Store, acknowledged: &[u64]) -> Result<()> {
 
 /// Of a size between nothing and an overflow run, told by the commit alone.
 fn payload(thread: u64, number: u64) -> Vec<u8> {
-    let len = if (thread + number) % 16 == 0 { 3000 } else { (thread * 37 + number * 11) % 400 };
+    let len =
+        if (thread + number).is_multiple_of(16) { 3000 } else { (thread * 37 + number * 11) % 400 };
     vec![(thread + number) as u8; len as usize]
 }
 
@@ -155,7 +157,7 @@ fn commit_until(until: Instant, store: &Store, thread: u64) -> Result<()> {
     let mut number = store.get(&LEFT, thread)?.unwrap_or(0);
     while Instant::now() < until {
         number += 1;
-        if thread % 2 == 0 {
+        if thread.is_multiple_of(2) {
             store.write(|tx| {
                 tx.table(&LEFT)?.insert(thread, number)?;
                 let mut recent = tx.table(&RECENT)?;

@@ -184,11 +184,6 @@ pub fn level(page: &[u8]) -> u8 {
     page[LEVEL.start]
 }
 
-/// Entries of a leaf, children of a branch.
-pub fn count(page: &[u8]) -> usize {
-    field(page, COUNT)
-}
-
 /// The page as its parent names it.
 pub fn child(page: &[u8]) -> Child {
     Child { page: id(page), birth: birth(page).0 as u32 }

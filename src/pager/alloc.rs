@@ -209,7 +209,7 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let roll = (seed >> 33) as u32;
             if roll % 5 < 3 || runs.is_empty() {
-                let pages = if roll % 7 == 0 { roll / 7 % 9 + 2 } else { 1 };
+                let pages = if roll.is_multiple_of(7) { roll / 7 % 9 + 2 } else { 1 };
                 let first =
                     space.take(pages).or_else(|| space.take_at_end(pages)).expect("room is left");
                 for page in first.0..first.0 + pages {

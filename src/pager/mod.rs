@@ -1,6 +1,6 @@
 //! Pages by number, whether they lie in a frame or in the map.
-//! Owns: the traits [`Pages`] (what a tree reads through) and [`PagesMut`] (what it changes through),
-//! and [`Pager`], which all snapshots of a store share.
+//! Owns: the traits [`Pages`] (what a tree reads through) and [`PagesMut`] (what it changes
+//! through), and [`Pager`], which all snapshots of a store share.
 //! Keeps I4 (reading makes no system call beyond page faults of the map) and I9.
 
 pub mod alloc;
@@ -44,8 +44,8 @@ pub trait Pages {
 pub trait PagesMut: Pages {
     /// A fresh page: zeroed, its header's id, birth, table, kind and level filled in.
     fn alloc(&mut self, table: TableId, kind: Kind, level: u8) -> Result<Child>;
-    /// The page itself if this request made it, else a copy under a new number (header updated), the
-    /// old one retired. Afterwards [`page_mut`](Self::page_mut) may change it.
+    /// The page itself if this request made it, else a copy under a new number (header updated),
+    /// the old one retired. Afterwards [`page_mut`](Self::page_mut) may change it.
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child>;
     /// The bytes of a page that this request made.
     fn page_mut(&mut self, child: Child) -> Result<&mut [u8]>;
@@ -142,7 +142,8 @@ impl Pager {
         self.map.as_ref().is_some_and(|map| map.bytes(offset, len).is_some())
     }
 
-    /// The bytes of `len` bytes from a page on, wherever they are; verified on first touch by `verify`.
+    /// The bytes of `len` bytes from a page on, wherever they are; verified on first touch by
+    /// `verify`.
     #[inline]
     fn bytes(
         &self,

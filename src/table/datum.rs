@@ -63,7 +63,7 @@ impl Scratch {
     /// An empty scratch.
     #[inline]
     pub fn new() -> Scratch {
-        Scratch { near: [0; Scratch::NEAR_BYTES], near_len: 0, far: Vec::new() }
+        Scratch::default()
     }
 
     /// What was put since the last [`clear`](Self::clear).
@@ -77,6 +77,13 @@ impl Scratch {
     pub fn clear(&mut self) {
         self.near_len = 0;
         self.far.clear();
+    }
+}
+
+impl Default for Scratch {
+    #[inline]
+    fn default() -> Scratch {
+        Scratch { near: [0; Scratch::NEAR_BYTES], near_len: 0, far: Vec::new() }
     }
 }
 

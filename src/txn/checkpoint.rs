@@ -26,7 +26,8 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// After a checkpoint that failed for want of space the next one waits this long, doubled each time.
+/// After a checkpoint that failed for want of space the next one waits this long, doubled each
+/// time.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
@@ -288,7 +289,8 @@ impl Writer {
         }
     }
 
-    /// The durable mark moves: what only the former meta page named is free, the log behind it goes.
+    /// The durable mark moves: what only the former meta page named is free, the log behind it
+    /// goes.
     fn advance(&mut self, job: Job) -> Vec<DirtyPage> {
         let Job { cut, root, pin, extras } = job;
         self.durable.pending_extras.clear();
@@ -384,8 +386,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes durable what recovery replayed, by a checkpoint that names the new log; nothing of it has
-    /// been published. The writer has no other threads yet.
+    /// Makes durable what recovery replayed, by a checkpoint that names the new log; nothing of it
+    /// has been published. The writer has no other threads yet.
     ///
     /// # Errors
     /// The directory is as it was found, or holds the checkpoint; opening it again tells.
@@ -403,7 +405,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The last act: everything handed over is settled, and a final checkpoint leaves no log behind.
+    /// The last act: everything handed over is settled, and a final checkpoint leaves no log
+    /// behind.
     pub(super) fn close(&mut self) {
         let settled = self.engine.pipeline.wait_idle();
         self.await_checkpoint();

@@ -1,7 +1,8 @@
 //! From logged to answered: one sync for all groups that wait for it, publication in their order,
 //! then the answers.
-//! Owns: [`Pipeline`], where the writer hands over groups, and the log thread's loop. Keeps I10, I11
-//! and I12: published implies logged, answered as durable implies synced, answered implies visible.
+//! Owns: [`Pipeline`], where the writer hands over groups, and the log thread's loop. Keeps I10,
+//! I11 and I12: published implies logged, answered as durable implies synced, answered implies
+//! visible.
 //!
 //! The writer publishes a group itself if no group before it waits and it needs no sync: a hop to
 //! another thread costs more than the rest of such a commit.
@@ -119,8 +120,8 @@ impl Pipeline {
 
     /// The last version known durable.
     pub fn durable(&self) -> Version {
-        // Acquire: pairs with the Release in `note_durable`; whoever sees the number sees the answers'
-        // causes.
+        // Acquire: pairs with the Release in `note_durable`; whoever sees the number sees the
+        // answers' causes.
         Version(self.durable.load(Ordering::Acquire))
     }
 
@@ -163,8 +164,8 @@ impl Pipeline {
 
     /// Everything up to `version` is durable: gives the answers that waited for it.
     pub fn note_durable(&self, version: Version) {
-        // Release: pairs with the Acquire in `durable`. What is known already counts too: the log does
-        // not know of a version that a checkpoint committed without it.
+        // Release: pairs with the Acquire in `durable`. What is known already counts too: the log
+        // does not know of a version that a checkpoint committed without it.
         let known = self.durable.fetch_max(version.0, Ordering::AcqRel);
         let version = version.max(Version(known));
         let mut settled = Vec::new();

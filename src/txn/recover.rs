@@ -69,8 +69,8 @@ pub fn open(storage: &Arc<dyn Storage>, options: &Options, bell: &Arc<Bell>) -> 
     Ok(Opened { state, log, durable, replayed })
 }
 
-/// Opens the store in `storage` under a shared lock: the last checkpoint and a private replay of the
-/// log. Nothing is changed.
+/// Opens the store in `storage` under a shared lock: the last checkpoint and a private replay of
+/// the log. Nothing is changed.
 ///
 /// # Errors
 /// As [`open`]; an error of kind `NotFound` if there is no store.
@@ -116,8 +116,8 @@ fn open_page_file(storage: &Arc<dyn Storage>, options: &Options) -> Result<Arc<d
     }
 }
 
-/// Makes a page file under a temporary name, locked all the while; the lock moves with the name. None
-/// if another process was faster.
+/// Makes a page file under a temporary name, locked all the while; the lock moves with the name.
+/// None if another process was faster.
 fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn StorageFile>>> {
     let file = match storage.open(NEW_PAGE_FILE) {
         Ok(remains) => remains,
@@ -173,15 +173,14 @@ struct Slots {
 fn read_slots(file: &dyn StorageFile) -> Result<Slots> {
     let file_bytes = file.len()?;
     let first = read_slot(file, PageId(0), 0);
-    let second = match &first {
-        Ok(meta) => read_slot(file, PageId(1), meta.page_bytes as u64),
+    let second = if let Ok(meta) = &first {
+        read_slot(file, PageId(1), meta.page_bytes as u64)
+    } else {
         // The page size is unknown: the second meta page tells it by where it stands.
-        Err(_) => {
-            let places = (12..=15).map(|power| 1u64 << power);
-            let mut found = places.map(|at| read_slot(file, PageId(1), at));
-            let none = || Err(Error::corrupt_page(1, "it is no meta page of any page size"));
-            found.find(Result::is_ok).unwrap_or_else(none)
-        }
+        let places = (12..=15).map(|power| 1u64 << power);
+        let mut found = places.map(|at| read_slot(file, PageId(1), at));
+        let none = || Err(Error::corrupt_page(1, "it is no meta page of any page size"));
+        found.find(Result::is_ok).unwrap_or_else(none)
     };
     Ok(Slots { first, second, file_bytes })
 }
@@ -206,8 +205,8 @@ impl Slots {
         Ok(meta.clone())
     }
 
-    /// Writes the chosen meta page again, to both slots. A write may leave garbage in its slot if the
-    /// power goes, so at each moment the other slot must be good on the device itself.
+    /// Writes the chosen meta page again, to both slots. A write may leave garbage in its slot if
+    /// the power goes, so at each moment the other slot must be good on the device itself.
     fn write_again(&self, file: &dyn StorageFile, meta: &Meta) -> Result<()> {
         // A checkpoint writes its own slot first and syncs it before it touches the other.
         let own = PageId((meta.sequence % 2) as u32);

@@ -1,9 +1,10 @@
 //! The writer thread: takes requests, applies them in groups, logs each group, hands it on.
 //! Owns: [`Writer`] and its loop. Keeps I2 and I11.
 //!
-//! A group is what was in the queue when the writer came to look. Each request is its own savepoint;
-//! the group is one log record. While one group syncs, the next is applied. A request that outgrew
-//! the log ends its group, and the group commits by a checkpoint (the room `checkpoint`).
+//! A group is what was in the queue when the writer came to look. Each request is its own
+//! savepoint; the group is one log record. While one group syncs, the next is applied. A request
+//! that outgrew the log ends its group, and the group commits by a checkpoint (the room
+//! `checkpoint`).
 
 use super::{
     answer::Home,
@@ -286,7 +287,8 @@ impl Writer {
                 if self.unsynced_commits >= u64::from(n) {
                     gathered.needs_sync = true;
                 } else if self.unsynced_commits >= u64::from(n / 2) {
-                    // Begun at half, in the background, so that a steady stream seldom waits for it.
+                    // Begun at half, in the background, so that a steady stream seldom waits for
+                    // it.
                     gathered.sync_by = Some(now);
                 }
             }

@@ -223,11 +223,6 @@ impl Window {
         Window { file, end, start: 0, bytes: Vec::new() }
     }
 
-    /// The offset that nothing goes beyond.
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
     /// The `len` bytes at `offset`; `None` if they do not lie within the segment.
     pub fn get(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
         let Some(end) = offset.checked_add(len as u64).filter(|&end| end <= self.end) else {
