@@ -153,7 +153,6 @@ impl WritePager {
     /// The write side of `pager`, whose free space is `space`.
     pub fn new(pager: Arc<Pager>, arena: FrameWriter, space: FreeSpace) -> Result<WritePager> {
         let file_pages = u32::try_from(pager.file_bytes()? / pager.page_bytes() as u64);
-        pager.slots.grow(space.end());
         Ok(WritePager {
             pager,
             arena,
@@ -174,6 +173,11 @@ impl WritePager {
             freed_frames: Vec::new(),
             space,
         })
+    }
+
+    /// Never asks the device for more room: new pages stay in frames, for a store that is only read.
+    pub fn never_grow(&mut self) {
+        self.file_pages = u32::MAX;
     }
 
     /// The shared side.
