@@ -1,6 +1,6 @@
 //! `recto bench`: what a store does on this machine, in figures.
-//! Owns: the parts of the bench. Each fills its own table, which goes away at the end; each says what
-//! it measures, over how much, by how many threads and at which durability.
+//! Owns: the parts of the bench. They share one table, which goes away at the end; each says what
+//! it measures, by how many threads and at which durability.
 
 use crate::{
     arguments,

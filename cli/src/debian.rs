@@ -1,7 +1,7 @@
 //! The Debian package index as text: what `apt-cache dumpavail` prints.
 //! Owns: [`Package`], [`Relation`], [`Kind`] and their reading. It is pure: text in, packages out.
 //! A name with an architecture qualifier (`python3:any`) is a name of its own, as it is for apt.
-//! Absent on purpose: versions and architecture restrictions are skipped, for no question asks them.
+//! Absent on purpose: versions and architecture restrictions are skipped, no question asks them.
 
 use std::{
     collections::BTreeMap,

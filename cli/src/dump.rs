@@ -1,6 +1,6 @@
 //! A store as JSON Lines, and back: `dump` and `load`.
 //!
-//! The first line tells the format. Then, for each table, a line with its name and types, and a line
+//! The first line tells the format. Then, for each table, a line with its name and types, and one
 //! for each of its entries, in order. The last line tells how many there were, so that a dump that
 //! was cut short is noticed. What is loaded is one transaction: all of it or nothing.
 

@@ -164,8 +164,8 @@ fn simple_types(names: &str) -> Result<TableTypes> {
     let known = names.split_once(" -> ").and_then(|(key, value)| with_key_type(key, value));
     known.ok_or_else(|| {
         Failure::input(format!(
-            "put cannot make a table of {names}: one of &str, &[u8], bool or integers to one of these, \
-             f32, f64 or (), such as 'u64 -> &str', is possible; other tables come with load"
+            "put cannot make a table of {names}: one of &str, &[u8], bool or integers to one of \
+             these, f32, f64 or (), as 'u64 -> &str', is possible; others come with load"
         ))
     })
 }

@@ -23,7 +23,7 @@ impl Failure {
         Failure::Input(sentence.into())
     }
 
-    /// Whether the reader of standard output went away, which is no failure: `recto scan .. | head`.
+    /// Whether the reader of standard output went away, as in `recto scan .. | head`: no failure.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Failure::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
     }

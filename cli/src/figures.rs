@@ -42,8 +42,8 @@ impl Latencies {
     }
 }
 
-/// One thread's latencies on their way to the others': handed over now and then, so that threads that
-/// read do not meet at a lock for every read.
+/// One thread's latencies on their way to the others': handed over now and then, so that threads
+/// that read do not meet at a lock for every read.
 pub struct Tally<'l> {
     to: &'l Latencies,
     own: Histogram<u64>,

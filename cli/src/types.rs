@@ -1,8 +1,8 @@
-//! The types of keys and values, known by their names alone: a store that was made by another program
-//! is shown and changed without its types at hand.
+//! The types of keys and values, known by their names alone: a store that was made by another
+//! program is shown and changed without its types at hand.
 //! Owns: [`Type`], its names, and the way between encoded bytes and JSON.
 //!
-//! Text is a string, bytes are a string of hexadecimal digits, numbers of up to 64 bits are numbers,
+//! Text is a string, bytes are a string of hexadecimal digits, numbers up to 64 bits are numbers,
 //! longer ones and floats that are not finite are strings, tuples are arrays, `()` and `None` are
 //! null. What has no such form (an unknown type, damaged bytes) is `{"hex": ".."}`; so what
 //! [`Type::show`] says is read back by [`Type::parse`] to exactly the same bytes.

@@ -1,7 +1,7 @@
 //! What readers ask, and what must hold between the answers of one snapshot.
 //! Owns: [`Asker`]. Every answer is compared within its own snapshot: a package's record with its
-//! relations, each relation with its counterpart by target, the totals with the tables' lengths, each
-//! step of a path with the relation that it takes.
+//! relations, each relation with its counterpart by target, the totals with the tables' lengths,
+//! each step of a path with the relation that it takes.
 
 use super::model::{Faults, Model, Sighting};
 use crate::{
@@ -93,8 +93,8 @@ struct Look<'l> {
 }
 
 impl Look<'_> {
-    /// All of a package: its record, its relations, and each of them by its target. The revision, or
-    /// what is wrong.
+    /// All of a package: its record, its relations, and each of them by its target. The revision,
+    /// or what is wrong.
     fn relations(&mut self, package: u32) -> Result<Result<u64, String>> {
         let name = &*self.model.packages()[package as usize].name;
         let Some((revision, count, digest)) = self.snapshot.table(&PACKAGES)?.get(name)? else {

@@ -107,8 +107,8 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn every_key_and_value_comes_back(
-        bytes in any_bytes(), text: String, number: u64, wide: i128, flag: bool, real: f64, small: f32,
-        maybe: Option<i64>, array: [u8; 5],
+        bytes in any_bytes(), text: String, number: u64, wide: i128, flag: bool, real: f64,
+        small: f32, maybe: Option<i64>, array: [u8; 5],
     ) {
         type Wide<'a> = (&'a [u8], &'a str, Option<i64>, bool, i128, [u8; 5]);
         let all = || (&bytes[..], &text[..], maybe, flag, wide, array);
