@@ -121,7 +121,11 @@ impl Options {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.validate()?;
         let path = path.as_ref();
-        let made = if self.create && !self.read_only { FileStorage::new(path) } else { FileStorage::existing(path) };
+        let made = if self.create && !self.read_only {
+            FileStorage::new(path)
+        } else {
+            FileStorage::existing(path)
+        };
         match self.clone().open_storage(Arc::new(made?)) {
             Err(Error::Locked { .. }) if self.memory_if_locked => self.open_in_memory(),
             opened => opened,
@@ -473,6 +477,9 @@ impl Shared {
     fn spawn(&self, mut writer: Writer) -> Result<()> {
         let Shared { engine, home, running, requests } = self;
         let (pager, syncer) = writer.shared_parts();
+        let nudger: Nudger = requests.nudger();
+        let pressed = nudger.clone();
+        pager.on_pressure(move || pressed.nudge());
         let log_thread = {
             let (engine, home, syncer) = (engine.clone(), home.clone(), syncer.clone());
             move || {
@@ -482,7 +489,6 @@ impl Shared {
         };
         let checkpoint_thread = {
             let (engine, home) = (engine.clone(), home.clone());
-            let nudger: Nudger = requests.nudger();
             move || {
                 home.enter_own_thread();
                 let nudge = || nudger.nudge();

@@ -139,7 +139,7 @@ impl FreeSpace {
         }
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; every extent lies below `end`.
+    /// Reads what [`encode`](Self::encode) wrote, zeros behind it allowed; every extent lies below `end`.
     ///
     /// # Errors
     /// `Error::Corrupt` for anything else.
@@ -147,6 +147,11 @@ impl FreeSpace {
         let mut space = FreeSpace::new(end);
         let (mut rest, mut last) = (bytes, 0u32);
         while !rest.is_empty() {
+            // No extent has no pages, so two zeros can only be the padding.
+            if rest.starts_with(&[0, 0]) || rest == [0] {
+                padding_only(rest)?;
+                break;
+            }
             let extent = number(&mut rest).zip(number(&mut rest));
             let (gap, pages) = extent.ok_or_else(|| damaged("an extent is cut short"))?;
             let start = last.checked_add(gap).filter(|&start| start >= 2 && pages > 0);
@@ -159,6 +164,10 @@ impl FreeSpace {
         }
         Ok(space)
     }
+}
+
+fn padding_only(rest: &[u8]) -> Result<()> {
+    if rest.iter().all(|&byte| byte == 0) { Ok(()) } else { Err(damaged("bytes behind its end")) }
 }
 
 fn damaged(reason: &str) -> Error {

@@ -1,11 +1,7 @@
 //! What a table's key or value type has whichever of the two it is.
 //! Owns: [`Datum`], and [`Scratch`], where an encoding is put together.
 
-use crate::{
-    error::Error,
-    options::PAGE_FILE,
-    txn::catalog::name_hash,
-};
+use crate::{error::Error, options::PAGE_FILE, txn::catalog::name_hash};
 
 /// A type that can stand in [`Table<K, V>`](crate::Table): `&str` there means "text", whatever its
 /// lifetime, and [`Item`](Self::Item) is what is handed in and out.

@@ -68,6 +68,8 @@ struct State {
     /// Visible, and their durable answer still owed.
     unsynced: VecDeque<(Version, Acks)>,
     sync_by: Option<Instant>,
+    /// The length of `unsynced` at which it is swept.
+    prune_at: usize,
     ended: bool,
 }
 
@@ -280,14 +282,18 @@ impl Pipeline {
         }
     }
 
+    /// Keeps the answers that are still owed once a group is published: those that say "durable".
     fn owe(&self, groups: Vec<Group>) {
-        if groups.is_empty() {
-            return;
-        }
+        let mut settled: Acks = Vec::new();
         let mut state = lock(&self.state);
         for group in groups {
             if let Some(by) = group.sync_by {
                 state.sync_by = Some(state.sync_by.map_or(by, |earlier| earlier.min(by)));
+            }
+            // Under the lock, so that a sync that ends now either is seen here or sees the entry.
+            if group.last <= self.durable() {
+                settled.extend(group.acks);
+                continue;
             }
             // Most callers want no more than visibility: a store that never syncs must not keep an
             // answer for each commit.
@@ -300,12 +306,17 @@ impl Pipeline {
                 state.unsynced.push_back((group.last, acks));
             }
         }
-        let next = state.unsynced.front().map(|(last, _)| *last);
+        // A caller that has gone since wants nothing any more.
+        if state.unsynced.len() > state.prune_at.max(1024) {
+            for (_, acks) in &mut state.unsynced {
+                acks.retain(|ack| ack.is_awaited());
+            }
+            state.unsynced.retain(|(_, acks)| !acks.is_empty());
+            state.prune_at = 2 * state.unsynced.len();
+        }
         drop(state);
-        // Made durable between its publication and here, by a sync or a checkpoint that found
-        // nothing owed yet: no other may follow. The lock orders this load behind that store.
-        if next.is_some_and(|last| last <= self.durable()) {
-            self.note_durable(self.durable());
+        for ack in &mut settled {
+            ack.durable();
         }
     }
 

@@ -34,6 +34,9 @@ use std::hash::{BuildHasher, RandomState};
 /// The name under which a page file is made.
 const NEW_PAGE_FILE: &str = "tmp-pages";
 
+/// The length of the number that shows that the map follows.
+const NONCE_BYTES: usize = 8;
+
 /// A store read from its directory, before anything of it was published.
 pub struct Opened {
     /// The newest state.
@@ -60,7 +63,7 @@ pub fn open(storage: &Arc<dyn Storage>, options: &Options, bell: &Arc<Bell>) -> 
     slots.write_again(&*file, &meta)?;
     remove_temporaries(&**storage)?;
     let (mut state, durable) = load(file, &meta, options, bell)?;
-    let replayed = replay_log(&**storage, &meta, &mut state)?;
+    let replayed = replay_log(&**storage, &meta, &mut state, options.cache_bytes)?;
     let (next, chain) = (Version(state.version.0 + 1), replayed.position.chain);
     let segment_bytes = options.log_segment_bytes;
     let log = Log::create(Arc::clone(storage), meta.store_id, segment_bytes, next, chain)?;
@@ -84,7 +87,7 @@ pub fn open_read_only(
     expect_own(&**storage, meta.store_id)?;
     let (mut state, _) = load(file, &meta, options, bell)?;
     state.pages.never_grow();
-    replay_log(&**storage, &meta, &mut state)?;
+    replay_log(&**storage, &meta, &mut state, options.cache_bytes)?;
     Ok(state)
 }
 
@@ -100,7 +103,12 @@ fn open_page_file(storage: &Arc<dyn Storage>, options: &Options) -> Result<Arc<d
             Err(absent) if !options.create => return Err(absent),
             Err(_) => {}
         }
-        if storage.list()?.iter().any(|name| name.starts_with(LOG_PREFIX)) {
+        let has_log = storage.list()?.iter().any(|name| name.starts_with(LOG_PREFIX));
+        // Looked for once more: another process may have made the store in between.
+        if has_log && storage.open(PAGE_FILE).is_ok() {
+            continue;
+        }
+        if has_log {
             let reason = "it is missing, though segments of its log are there";
             return Err(Error::corrupt(PAGE_FILE, reason));
         }
@@ -118,7 +126,7 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn Sto
         Err(error) if error.is_not_found() => match storage.create(NEW_PAGE_FILE) {
             Ok(file) => file,
             // Another process made it just now: wait for what becomes of it.
-            Err(_) => return storage.open(NEW_PAGE_FILE).map(|_| None),
+            Err(error) => return storage.list().and_then(|names| retry_after(&names, error)),
         },
         Err(error) => return Err(error),
     };
@@ -149,6 +157,12 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn Sto
     storage.rename(NEW_PAGE_FILE, PAGE_FILE)?;
     storage.sync_dir()?;
     Ok(Some(file))
+}
+
+/// Whether a creation that failed did so because another process was at it: then look again.
+fn retry_after(names: &[String], error: Error) -> Result<Option<Arc<dyn StorageFile>>> {
+    let others = names.iter().any(|name| name == NEW_PAGE_FILE || name == PAGE_FILE);
+    if others { Ok(None) } else { Err(error) }
 }
 
 /// The two meta pages as they were found.
@@ -260,7 +274,7 @@ fn load(
     let page_bytes = meta.page_bytes;
     let cache_bytes = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let (frames, arena) = Frames::new(page_bytes, cache_bytes);
-    let map = if options.memory_map { map_that_follows(&*file) } else { None };
+    let map = if options.memory_map { map_that_follows(&*file, options)? } else { None };
     let seed = meta::seed(meta.store_id);
     let cache_bytes = options.cache_bytes;
     let pager = Arc::new(Pager::new(file, map, frames, page_bytes, seed, cache_bytes));
@@ -289,16 +303,30 @@ fn load(
 }
 
 /// The file's map, if what pwrite writes can be read through it; on some network and FUSE file
-/// systems it cannot.
-fn map_that_follows(file: &dyn StorageFile) -> Option<Arc<Map>> {
-    let map = file.map()?;
-    // A meta page, which recovery has just written again by pwrite.
-    let mut written = [0; META_BYTES];
-    file.read_at(&mut written, 0).ok()?;
-    map.bytes(0, META_BYTES).is_some_and(|seen| seen == written).then_some(map)
+/// systems it cannot. Shown by a number written behind the content of meta page 0, where nothing is
+/// read; a store that is only read trusts what it finds.
+fn map_that_follows(file: &dyn StorageFile, options: &Options) -> Result<Option<Arc<Map>>> {
+    let Some(map) = file.map() else { return Ok(None) };
+    let at = META_BYTES as u64;
+    let seen = |map: &Map| map.bytes(at, NONCE_BYTES).map(<[u8]>::to_vec);
+    // The page is brought into the map before the number is written.
+    let before = seen(&map);
+    if options.read_only {
+        let mut written = vec![0; NONCE_BYTES];
+        file.read_at(&mut written, at)?;
+        return Ok((before == Some(written)).then_some(map));
+    }
+    let nonce = RandomState::new().hash_one(&before).to_le_bytes();
+    file.write_at(&nonce, at)?;
+    Ok((seen(&map) == Some(nonce.to_vec())).then_some(map))
 }
 
-fn replay_log(storage: &dyn Storage, meta: &Meta, state: &mut WriteState) -> Result<ReplayEnd> {
+fn replay_log(
+    storage: &dyn Storage,
+    meta: &Meta,
+    state: &mut WriteState,
+    cache_bytes: u64,
+) -> Result<ReplayEnd> {
     let (position, version) = (position(meta.log), meta.version);
     let start = ReplayStart { position, version, synced: version };
     replay(storage, meta.store_id, start, &mut |first, last, ops| {
@@ -315,6 +343,10 @@ fn replay_log(storage: &dyn Storage, meta: &Meta, state: &mut WriteState) -> Res
         }
         state.finish_request(last.0 - first.0 + 1)?;
         state.pages.commit_group();
+        state.pages.take_cached();
+        if state.pages.pager().take_pressure() {
+            state.pages.evict(cache_bytes / 2, Generation(1));
+        }
         state.pages.reclaim();
         Ok(())
     })

@@ -342,6 +342,9 @@ impl WriteState {
         match *op {
             Op::CreateTable { id, name, types } => {
                 let types = TableTypes::decode("log", types)?;
+                if id == TableId::MAX || table_name(name).is_err() {
+                    return Err(replay_damage(format!("creates table {id}, which cannot be")));
+                }
                 if id < self.next_table || self.catalog.find_name(name).is_some() {
                     return Err(replay_damage(format!("creates table {id} a second time")));
                 }
@@ -356,6 +359,9 @@ impl WriteState {
             }
             Op::RenameTable { id, name } => {
                 let index = self.replayed(id)?;
+                if table_name(name).is_err() || self.catalog.find_name(name).is_some() {
+                    return Err(replay_damage(format!("gives table {id} a name that cannot be")));
+                }
                 self.catalog.rename(index, name);
                 Ok(())
             }

@@ -300,8 +300,10 @@ impl Writer {
                 }
             }
             Durability::Interval(within) => {
-                let by = now + within / 2;
-                gathered.sync_by = Some(gathered.sync_by.map_or(by, |earlier| earlier.min(by)));
+                // A time beyond what the clock can tell never comes.
+                if let Some(by) = now.checked_add(within / 2) {
+                    gathered.sync_by = Some(gathered.sync_by.map_or(by, |earlier| earlier.min(by)));
+                }
             }
             Durability::None => {}
         }
@@ -413,12 +415,14 @@ impl Writer {
             return;
         }
         self.settle_checkpoint();
+        self.state.pages.take_cached();
         self.state.pages.reclaim();
         let pager = Arc::clone(self.state.pages.pager());
-        if !pager.has_map() && pager.take_pressure() {
+        if pager.take_pressure() {
             let generation = self.next_generation();
             self.state.pages.evict(self.engine.options.cache_bytes / 2, generation);
             self.republish(generation);
+            self.state.pages.reclaim();
         }
         self.maybe_checkpoint();
         self.gauge();
