@@ -422,8 +422,10 @@ impl Writer {
             }
         }
         self.answer_waiters(Err(&Error::Closed));
+        // The store lets go of the newest version first: who still holds that one counts, too.
+        self.engine.publish_closed();
         self.state.pages.reclaim();
-        let snapshots = self.state.pages.snapshots().saturating_sub(1) as u64;
+        let snapshots = self.state.pages.snapshots() as u64;
         metrics::set(&self.engine.metrics.gauges.snapshots, snapshots);
         self.engine.checkpointer.end();
         self.engine.pipeline.end();
