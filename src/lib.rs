@@ -124,4 +124,24 @@ pub mod internals {
     pub mod queue {
         pub use crate::txn::queue::*;
     }
+    #[cfg(not(loom))]
+    pub mod page {
+        pub use crate::page::*;
+    }
+    #[cfg(not(loom))]
+    pub mod storage {
+        pub use crate::storage::*;
+    }
+    #[cfg(not(loom))]
+    pub mod table {
+        pub use crate::table::*;
+    }
+    #[cfg(not(loom))]
+    pub mod wal {
+        pub use crate::wal::*;
+    }
+    #[cfg(not(loom))]
+    pub mod store {
+        pub use crate::store::open_storage;
+    }
 }

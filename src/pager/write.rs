@@ -66,7 +66,7 @@ pub struct DirtyPage {
 }
 
 /// Where a request began, to go back to.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Savepoint {
     made: usize,
     undirtied: usize,
@@ -132,12 +132,16 @@ pub struct WritePager {
     undirtied: Vec<FrameId>,
     version: Version,
     generation: Generation,
+    /// The version before the group in progress: no snapshot shows a later one.
+    base: Version,
     file_pages: u32,
     /// Pages of the request in progress that were written to their places already, with the
     /// number of pages behind each.
     spilled: HashMap<PageId, u32>,
     /// The request in progress may write its pages early, once this many pages are dirty.
     spill_pages: u64,
+    /// Where the request in progress began.
+    request: Savepoint,
     freed_pages: Vec<Extent>,
     freed_frames: Vec<FrameId>,
 }
@@ -149,7 +153,6 @@ impl WritePager {
     /// The write side of `pager`, whose free space is `space`.
     pub fn new(pager: Arc<Pager>, arena: FrameWriter, space: FreeSpace) -> Result<WritePager> {
         let file_pages = u32::try_from(pager.file_bytes()? / pager.page_bytes() as u64);
-        pager.slots.grow(space.end());
         Ok(WritePager {
             pager,
             arena,
@@ -161,13 +164,20 @@ impl WritePager {
             undirtied: Vec::new(),
             version: Version(0),
             generation: Generation(0),
+            base: Version(0),
             file_pages: file_pages.unwrap_or(u32::MAX),
             spilled: HashMap::new(),
             spill_pages: u64::MAX,
+            request: Savepoint::default(),
             freed_pages: Vec::new(),
             freed_frames: Vec::new(),
             space,
         })
+    }
+
+    /// Never asks the device for more room: new pages stay in frames, for a store that is only read.
+    pub fn never_grow(&mut self) {
+        self.file_pages = u32::MAX;
     }
 
     /// The shared side.
@@ -223,9 +233,10 @@ impl WritePager {
         self.freed_frames = frames;
     }
 
-    /// Starts a group: everything given up from now on ends with `generation`.
-    pub fn begin_group(&mut self, generation: Generation) {
+    /// Starts a group behind version `base`: everything given up from now on ends with `generation`.
+    pub fn begin_group(&mut self, base: Version, generation: Generation) {
         debug_assert!(self.made.is_empty() && self.undirtied.is_empty());
+        self.base = base;
         self.generation = generation;
     }
 
@@ -234,7 +245,29 @@ impl WritePager {
         self.arena.share();
         self.version = version;
         self.spill_pages = u64::MAX;
-        self.savepoint()
+        self.request = self.savepoint();
+        self.request
+    }
+
+    /// Ends a request that is kept. What earlier requests of its group made and it gave up is free at
+    /// once: a group that rewrites the same rows many times would otherwise need room for them all.
+    pub fn end_request(&mut self) {
+        let point = self.request;
+        let mut pages = std::mem::take(&mut self.freed_pages);
+        self.waiting_pages.take_unseen(point.pages, self.base, &mut pages);
+        for extent in pages.drain(..) {
+            self.space.give(extent.first, extent.pages);
+        }
+        self.freed_pages = pages;
+        let mut frames = std::mem::take(&mut self.freed_frames);
+        self.waiting_frames.take_unseen(point.frames, self.base, &mut frames);
+        for frame in frames.drain(..) {
+            self.vacate(frame);
+        }
+        self.freed_frames = frames;
+        let tenants = &self.tenants;
+        let is_gone = |frame: &mut FrameId| tenants[*frame].state == Tenancy::Vacant;
+        self.undirtied.extract_if(point.undirtied.., is_gone).for_each(drop);
     }
 
     /// A point of the group in progress to go back to.

@@ -2,7 +2,7 @@
 //! Owns: [`Datum`], and [`Scratch`], where an encoding is put together.
 
 use crate::{
-    error::{Error, Result},
+    error::Error,
     options::PAGE_FILE,
     txn::catalog::name_hash,
 };

@@ -17,7 +17,7 @@ use crate::{
     },
     pager::{
         Pages,
-        checkpoint::{Cut, Extra, Failure},
+        checkpoint::{Cut, Extra, Failure, write_metas},
         write::{DirtyPage, Extent},
     },
     publish::{Generation, Lease, Pin, Version},
@@ -387,13 +387,9 @@ impl Writer {
     pub(super) fn close(&mut self) {
         let settled = self.engine.pipeline.wait_idle();
         self.await_checkpoint();
-        if settled.is_ok() && self.engine.pipeline.poison().is_none() && self.has_news() {
-            let closed = self.cut().map_err(Failure::Abandoned).and_then(|(job, _lease)| {
-                let pager = Arc::clone(self.state.pages.pager());
-                job.carry_out(&pager, &self.syncer, &self.engine.metrics).map(|()| job)
-            });
-            match closed {
-                Ok(job) => drop(self.advance(job)),
+        if settled.is_ok() && self.engine.pipeline.poison().is_none() {
+            match self.last_checkpoint() {
+                Ok(()) => self.engine.pipeline.note_durable(self.state.version),
                 Err(Failure::Poisoned(error)) => self.engine.pipeline.set_poison(&error),
                 // The log still holds everything: the next opening replays it.
                 Err(Failure::Abandoned(error)) => self.note_failure(&error),
@@ -407,6 +403,21 @@ impl Writer {
         self.engine.pipeline.end();
     }
 
+    /// Everything in the page file, and no log named: the next opening has nothing to read.
+    fn last_checkpoint(&mut self) -> Result<(), Failure> {
+        let pager = Arc::clone(self.state.pages.pager());
+        let is_new = self.state.version != self.durable.meta.version;
+        if is_new || self.state.pages.dirty_bytes() > 0 {
+            let (mut job, _lease) = self.cut().map_err(Failure::Abandoned)?;
+            job.cut.meta.log = log_position(Position::NONE);
+            return job.carry_out(&pager, &self.syncer, &self.engine.metrics);
+        }
+        let mut meta = self.durable.meta.clone();
+        meta.log = log_position(Position::NONE);
+        meta.sequence += 1;
+        write_metas(&pager, &meta).map_err(Failure::Poisoned)
+    }
+
     /// What a check needs to know beside the newest version: all other pages.
     pub fn inventory(&mut self) -> Result<Inventory> {
         self.engine.pipeline.wait_idle()?;
@@ -416,9 +427,5 @@ impl Writer {
         extras.extend(&self.durable.pending_extras);
         let (free, end) = (self.state.pages.free_extents(), self.state.pages.end());
         Ok(Inventory { view, free, extras, end })
-    }
-
-    fn has_news(&self) -> bool {
-        self.state.version != self.durable.meta.version || self.state.pages.dirty_bytes() > 0
     }
 }

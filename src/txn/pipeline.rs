@@ -37,6 +37,8 @@ pub trait Acknowledge: Send {
     fn fail(self: Box<Self>, error: &Error);
     /// Whether anybody may still ask for the answer. False lets go of it early, and nothing more.
     fn is_awaited(&self) -> bool;
+    /// Whether the caller has asked for a sync that was not promised.
+    fn wants_sync(&self) -> bool;
 }
 
 /// The answers of one group's requests.
@@ -159,8 +161,10 @@ impl Pipeline {
 
     /// Everything up to `version` is durable: gives the answers that waited for it.
     pub fn note_durable(&self, version: Version) {
-        // Release: pairs with the Acquire in `durable`.
-        self.durable.fetch_max(version.0, Ordering::Release);
+        // Release: pairs with the Acquire in `durable`. What is known already counts too: the log does
+        // not know of a version that a checkpoint committed without it.
+        let known = self.durable.fetch_max(version.0, Ordering::AcqRel);
+        let version = version.max(Version(known));
         let mut settled = Vec::new();
         let mut state = lock(&self.state);
         while state.unsynced.front().is_some_and(|(last, _)| *last <= version) {
@@ -286,9 +290,20 @@ impl Pipeline {
             // Most callers want no more than visibility: a store that never syncs must not keep an
             // answer for each commit.
             let acks: Acks = group.acks.into_iter().filter(|ack| ack.is_awaited()).collect();
+            if acks.iter().any(|ack| ack.wants_sync()) {
+                state.sync_by = Some(Instant::now());
+                self.changed.notify_all();
+            }
             if !acks.is_empty() {
                 state.unsynced.push_back((group.last, acks));
             }
+        }
+        let next = state.unsynced.front().map(|(last, _)| *last);
+        drop(state);
+        // Made durable between its publication and here, by a sync or a checkpoint that found
+        // nothing owed yet: no other may follow. The lock orders this load behind that store.
+        if next.is_some_and(|last| last <= self.durable()) {
+            self.note_durable(self.durable());
         }
     }
 
@@ -298,5 +313,51 @@ impl Pipeline {
         for ack in owed.chain(groups.into_iter().flat_map(|group| group.acks)) {
             ack.fail(error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        publish::Generation,
+        txn::answer::{Promised, promise},
+        txn::request::ControlAck,
+    };
+
+    /// A pipeline where everything up to version 5 is durable, and an answer that is owed for it.
+    fn owing(needs_sync: bool) -> (Pipeline, crate::txn::answer::Commit<()>) {
+        let home = Home::default();
+        let first = Arc::new(View::closed(Version(0), Generation(0)));
+        let published = Arc::new(Published::new(first, 0));
+        let metrics = Arc::new(Metrics::default());
+        let pipeline = Pipeline::new(published, metrics, home.clone(), Version(0));
+        pipeline.note_durable(Version(5));
+        let (promise, commit) = promise(&home, Promised::Durable);
+        pipeline.hand_over(Group {
+            root: None,
+            last: Version(5),
+            needs_sync,
+            sync_by: None,
+            began: Instant::now(),
+            acks: vec![Box::new(ControlAck(promise))],
+        });
+        (pipeline, commit)
+    }
+
+    #[test]
+    fn what_a_checkpoint_made_durable_before_it_was_owed_is_answered() {
+        let (_pipeline, commit) = owing(false);
+        assert!(matches!(commit.durable().get(), Some(Ok(_))));
+    }
+
+    #[test]
+    fn a_sync_answers_for_versions_that_only_a_checkpoint_has() {
+        let (pipeline, commit) = owing(true);
+        let groups = pipeline.next_work().expect("a group waits");
+        pipeline.owe(groups.into());
+        // The log knows of version 4 alone.
+        pipeline.note_durable(Version(4));
+        assert!(matches!(commit.durable().get(), Some(Ok(_))));
     }
 }

@@ -403,6 +403,11 @@ impl<B: Bench> Work<B> {
         self.settle.as_ref().is_some_and(|settle| settle.is_awaited())
     }
 
+    /// Whether the caller has asked for a sync that was not promised.
+    pub fn wants_sync(&self) -> bool {
+        self.settle.as_ref().is_some_and(|settle| settle.wants_sync())
+    }
+
     /// The answering end, once the closure has been run. Answering one that was not is our own bug;
     /// then the caller is told no more than that nothing happened, when the work is dropped.
     fn settle_after_run(&mut self) -> Option<&mut (dyn Settle + 'static)> {
@@ -434,6 +439,7 @@ trait Settle: Send {
     fn done(self: Box<Self>, version: u64);
     fn fail(self: Box<Self>, error: Error);
     fn is_awaited(&self) -> bool;
+    fn wants_sync(&self) -> bool;
 }
 
 /// Where a closure leaves what it returned.
@@ -537,6 +543,10 @@ impl<T: Send> Settle for Owned<T> {
     fn is_awaited(&self) -> bool {
         self.promise.is_awaited()
     }
+
+    fn wants_sync(&self) -> bool {
+        self.promise.wants_sync()
+    }
 }
 
 /// The answer to a borrowing closure: a signal; the value waits in the caller's slot.
@@ -561,6 +571,10 @@ impl Settle for Borrowed {
 
     fn is_awaited(&self) -> bool {
         self.0.is_awaited()
+    }
+
+    fn wants_sync(&self) -> bool {
+        self.0.wants_sync()
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     pager::{
         Pager, Pages,
         alloc::FreeSpace,
-        checkpoint::{NO_TABLE, write_meta},
+        checkpoint::{NO_TABLE, write_metas},
         frames::Frames,
         write::{Extent, WritePager},
     },
@@ -64,6 +64,26 @@ pub fn open(storage: &Arc<dyn Storage>, options: &Options, bell: &Arc<Bell>) -> 
     let segment_bytes = options.log_segment_bytes;
     let log = Log::create(Arc::clone(storage), meta.store_id, segment_bytes, next, chain)?;
     Ok(Opened { state, log, durable, replayed })
+}
+
+/// Opens the store in `storage` under a shared lock: the last checkpoint and a private replay of the
+/// log. Nothing is changed.
+///
+/// # Errors
+/// As [`open`]; an error of kind `NotFound` if there is no store.
+pub fn open_read_only(
+    storage: &Arc<dyn Storage>,
+    options: &Options,
+    bell: &Arc<Bell>,
+) -> Result<WriteState> {
+    let file = storage.open(PAGE_FILE)?;
+    file.lock(LockMode::Shared, options.lock_timeout)?;
+    let meta = read_slots(&*file)?.newest()?;
+    fits(options, &meta)?;
+    let (mut state, _) = load(file, &meta, options, bell)?;
+    state.pages.never_grow();
+    replay_log(&**storage, &meta, &mut state)?;
+    Ok(state)
 }
 
 /// Opens and locks the page file; makes it first if there is none.
@@ -238,7 +258,7 @@ fn load(
     let page_bytes = meta.page_bytes;
     let cache_bytes = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let (frames, arena) = Frames::new(page_bytes, cache_bytes);
-    let map = if options.memory_map { map_that_follows(&*file, meta) } else { None };
+    let map = if options.memory_map { map_that_follows(&*file) } else { None };
     let seed = meta::seed(meta.store_id);
     let cache_bytes = options.cache_bytes;
     let pager = Arc::new(Pager::new(file, map, frames, page_bytes, seed, cache_bytes));
@@ -268,12 +288,12 @@ fn load(
 
 /// The file's map, if what pwrite writes can be read through it; on some network and FUSE file
 /// systems it cannot.
-fn map_that_follows(file: &dyn StorageFile, meta: &Meta) -> Option<Arc<Map>> {
+fn map_that_follows(file: &dyn StorageFile) -> Option<Arc<Map>> {
     let map = file.map()?;
-    let slot = PageId(0).offset(meta.page_bytes);
-    let bytes = meta.encode();
-    // The meta page was just written again, by pwrite.
-    map.bytes(slot, META_BYTES).is_some_and(|seen| seen == bytes).then_some(map)
+    // A meta page, which recovery has just written again by pwrite.
+    let mut written = [0; META_BYTES];
+    file.read_at(&mut written, 0).ok()?;
+    map.bytes(0, META_BYTES).is_some_and(|seen| seen == written).then_some(map)
 }
 
 fn replay_log(storage: &dyn Storage, meta: &Meta, state: &mut WriteState) -> Result<ReplayEnd> {
@@ -303,9 +323,7 @@ pub fn renew_meta(pager: &Pager, durable: &mut DurableMark, log: &Log) -> Result
     let mut meta = durable.meta.clone();
     meta.sequence += 1;
     meta.log = log_position(log.position());
-    let other = PageId((meta.sequence % 2) as u32);
-    write_meta(pager, &meta, other)?;
-    write_meta(pager, &meta, PageId(1 - other.0))?;
+    write_metas(pager, &meta)?;
     durable.meta = meta;
     Ok(())
 }

@@ -94,7 +94,7 @@ impl WriteState {
     /// Starts a group.
     pub fn begin_group(&mut self, generation: Generation) -> Savepoint {
         self.ops.clear();
-        self.pages.begin_group(generation);
+        self.pages.begin_group(self.version, generation);
         self.savepoint()
     }
 
@@ -136,6 +136,7 @@ impl WriteState {
         if let Some(broken) = self.broken.take() {
             return Err(broken);
         }
+        self.pages.end_request();
         self.version = Version(self.version.0 + versions);
         Ok(())
     }

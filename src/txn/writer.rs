@@ -6,6 +6,7 @@
 //! the log ends its group, and the group commits by a checkpoint (the room `checkpoint`).
 
 use super::{
+    answer::Home,
     checkpoint::DurableMark,
     checkpointer::Checkpointer,
     metrics::{self, Metrics},
@@ -18,8 +19,8 @@ use super::{
 use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
-    pager::{Pager, Pages},
-    publish::{Bell, Generation, Pin, Published, Version},
+    pager::{Pager, Pages, write::WritePager},
+    publish::{Bell, Generation, Published, Version},
     sync::{Arc, thread},
     wal::{Log, Syncer},
 };
@@ -45,6 +46,38 @@ pub struct Engine {
     pub options: Options,
     /// How the writer hears of dropped snapshots.
     pub bell: Arc<Bell>,
+}
+
+impl Engine {
+    /// The engine of a store that shows `first`, where everything up to `durable` is durable.
+    pub fn new(
+        first: Arc<View>,
+        home: &Home,
+        durable: Version,
+        options: Options,
+        bell: Arc<Bell>,
+    ) -> Engine {
+        let word = first.generation.0;
+        let published = Arc::new(Published::new(first, word));
+        let metrics = Arc::new(Metrics::default());
+        let pipeline = Pipeline::new(published.clone(), metrics.clone(), home.clone(), durable);
+        let checkpointer = Checkpointer::default();
+        Engine { published, pipeline, checkpointer, metrics, options, bell }
+    }
+
+    /// Tells the gauges how things stand.
+    pub fn gauge(&self, pages: &WritePager, log_bytes: u64) {
+        let gauges = &self.metrics.gauges;
+        let (free, waiting, end) = pages.space_pages();
+        metrics::set(&gauges.log_bytes, log_bytes);
+        metrics::set(&gauges.dirty_bytes, pages.dirty_bytes());
+        metrics::set(&gauges.frame_bytes, pages.frame_bytes());
+        metrics::set(&gauges.free_pages, u64::from(free));
+        metrics::set(&gauges.waiting_pages, waiting);
+        metrics::set(&gauges.file_pages, u64::from(end));
+        metrics::set(&gauges.page_bytes, pages.page_bytes() as u64);
+        metrics::set(&gauges.snapshots, pages.snapshots().saturating_sub(1) as u64);
+    }
 }
 
 /// The writer thread's own.
@@ -352,17 +385,8 @@ impl Writer {
     }
 
     /// Tells the gauges how things stand.
-    fn gauge(&self) {
-        let (gauges, pages) = (&self.engine.metrics.gauges, &self.state.pages);
-        let (free, waiting, end) = pages.space_pages();
-        metrics::set(&gauges.log_bytes, self.log.bytes());
-        metrics::set(&gauges.dirty_bytes, pages.dirty_bytes());
-        metrics::set(&gauges.frame_bytes, pages.frame_bytes());
-        metrics::set(&gauges.free_pages, u64::from(free));
-        metrics::set(&gauges.waiting_pages, waiting);
-        metrics::set(&gauges.file_pages, u64::from(end));
-        metrics::set(&gauges.page_bytes, pages.page_bytes() as u64);
-        metrics::set(&gauges.snapshots, pages.snapshots().saturating_sub(1) as u64);
+    pub fn gauge(&self) {
+        self.engine.gauge(&self.state.pages, self.log.bytes());
     }
 
     /// Publishes the newest state once more, behind the groups that wait: frames and pages given up
