@@ -40,6 +40,12 @@ fn main() -> ExitCode {
         loads::child(way, Path::new(dir), count.parse().expect("a count"));
         return ExitCode::SUCCESS;
     }
+    if let [spin, dir, count, rounds] = words.as_slice()
+        && spin == "spin"
+    {
+        reads::spin(Path::new(dir), count.parse().expect("a count"), rounds.parse().expect("rounds"));
+        return ExitCode::SUCCESS;
+    }
     let Some(asked) = asked(&words) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);

@@ -1,11 +1,12 @@
 //! The rows that read: random gets, get_many, scans.
 
 use crate::{
+    clock::time,
     entries::{Key, Random},
-    peers::{Peer, Recto},
+    peers::{Mode, Peer, Recto},
     rows::{By, Contestant, row},
 };
-use std::hint::black_box;
+use std::{hint::black_box, path::Path};
 
 /// The stores that are read, all with the same entries.
 pub struct Readable {
@@ -23,6 +24,18 @@ impl Readable {
     fn all(&self) -> impl Iterator<Item = (&str, &dyn Peer)> {
         let ours = [("recto", &self.recto as &dyn Peer)];
         ours.into_iter().chain(self.peers.iter().map(|(name, peer)| (name.as_str(), &**peer)))
+    }
+}
+
+/// Gets of recto alone, for a profiler: `rounds` rounds of 100,000 over a store that is there.
+pub fn spin(dir: &Path, entries: u64, rounds: usize) {
+    let (recto, mut random) = (Recto::open(dir, Mode::Durable), Random::new(7));
+    let keys = random.keys(100_000, entries);
+    black_box(recto.gets(&keys));
+    for _ in 0..rounds {
+        let (_, took) = time(|| black_box(recto.gets(&keys)));
+        let (_, many) = time(|| black_box(recto.get_many(&keys, 100)));
+        println!("get {} ns, get_many {} ns", took.thread.as_nanos() / 100_000, many.thread.as_nanos() / 100_000);
     }
 }
 
