@@ -501,7 +501,7 @@ impl Shared {
                 home.enter_own_thread();
                 run_guarded(&mut writer, &engine);
                 drop(writer);
-                leave_closed(&engine);
+                engine.publish_closed();
                 *lock(&running.ended) = true;
                 running.changed.notify_all();
             }
@@ -531,7 +531,7 @@ impl Shared {
             let _ = thread.join();
         }
         if self.engine.options.read_only {
-            leave_closed(&self.engine);
+            self.engine.publish_closed();
         }
         match self.engine.pipeline.poison() {
             Some(error) => Err(error.clone()),
@@ -547,13 +547,6 @@ fn run_guarded(writer: &mut Writer, engine: &Engine) {
         let message = "the writer thread panicked; reopen the store to recover".into();
         engine.pipeline.set_poison(&Error::Panicked { message });
     }
-}
-
-/// Lets go of the page file and its lock, but for the snapshots that live on.
-fn leave_closed(engine: &Engine) {
-    let version = engine.published.pin().version;
-    let closed = View::closed(version, Generation(u64::MAX));
-    engine.published.publish(Arc::new(closed), u64::MAX);
 }
 
 impl Drop for Shared {

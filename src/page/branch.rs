@@ -11,7 +11,7 @@ use super::{
     Run,
     arrays::Arrays,
     cell::{PartKey, read_separator, separator_len, write_separator},
-    check_header, check_index, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, read_u32, set_field,
     split::balanced_cut,
@@ -154,7 +154,7 @@ impl<'p> Branch<'p> {
     /// can be.
     #[inline]
     pub fn new(page: &'p [u8]) -> Result<Branch<'p>> {
-        let count = field(page, COUNT);
+        let count = checked_count(page)?;
         check_header(page, Kind::Branch, ARRAYS.end(count))?;
         let (start, len) = (field(page, PREFIX_START), field(page, PREFIX_LEN));
         match page.get(start..start + len) {

@@ -13,7 +13,7 @@ use super::{
     CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN,
     arrays::Arrays,
     cell::{Cell, PartKey},
-    check_header, check_index, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
     split::balanced_cut,
@@ -41,7 +41,7 @@ impl<'p> Leaf<'p> {
     /// a leaf can be.
     #[inline]
     pub fn new(page: &'p [u8]) -> Result<Leaf<'p>> {
-        let count = field(page, COUNT);
+        let count = checked_count(page)?;
         check_header(page, Kind::Leaf, ARRAYS.end(count))?;
         Ok(Leaf { page, count })
     }

@@ -211,6 +211,7 @@ impl Pager {
         self.framed(page, frame, len)
     }
 
+    #[inline]
     fn page_bytes_of(&self, page: PageId) -> Result<&[u8]> {
         self.bytes(page, self.page_bytes, |bytes| page::verify(bytes, page, self.seed))
     }

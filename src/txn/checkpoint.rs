@@ -422,13 +422,17 @@ impl Writer {
             }
         }
         self.answer_waiters(Err(&Error::Closed));
+        // The store lets go of the newest version first: who still holds that one counts, too.
+        self.engine.publish_closed();
         self.state.pages.reclaim();
-        let snapshots = self.state.pages.snapshots().saturating_sub(1) as u64;
+        let snapshots = self.state.pages.snapshots() as u64;
         metrics::set(&self.engine.metrics.gauges.snapshots, snapshots);
         self.engine.checkpointer.end();
         self.engine.pipeline.end();
     }
 
+    /// The log holds everything, and the next opening replays it: if it is on the device, which relaxed
+    /// commits have not waited for.
     fn sync_log(&self) {
         match self.syncer.sync() {
             Ok(version) => self.engine.pipeline.note_durable(version),

@@ -238,6 +238,8 @@ impl Pipeline {
         }
         match self.sync(syncer) {
             Ok(version) => {
+                // Told before these groups are seen, so that nobody sees what is not told durable.
+                self.durable.fetch_max(version.0, Ordering::Release);
                 let mut settled = Vec::with_capacity(groups.len());
                 for mut group in groups {
                     self.publish(&mut group);

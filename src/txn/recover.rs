@@ -27,7 +27,7 @@ use crate::{
     publish::{Bell, Generation, Pin, Version},
     storage::{LockMode, Storage, StorageFile, map::Map},
     sync::Arc,
-    wal::{Log, Ops, Position, ReplayEnd, ReplayStart, replay},
+    wal::{Log, Ops, Position, ReplayEnd, ReplayStart, expect_own, replay},
 };
 use std::hash::{BuildHasher, RandomState};
 
@@ -59,6 +59,7 @@ pub fn open(storage: &Arc<dyn Storage>, options: &Options, bell: &Arc<Bell>) -> 
     let slots = read_slots(&*file)?;
     let meta = slots.newest()?;
     fits(options, &meta)?;
+    expect_own(&**storage, meta.store_id)?;
     slots.write_again(&*file, &meta)?;
     remove_temporaries(&**storage)?;
     let (mut state, durable) = load(file, &meta, options, bell)?;
@@ -83,6 +84,7 @@ pub fn open_read_only(
     file.lock(LockMode::Shared, options.lock_timeout)?;
     let meta = read_slots(&*file)?.newest()?;
     fits(options, &meta)?;
+    expect_own(&**storage, meta.store_id)?;
     let (mut state, _) = load(file, &meta, options, bell)?;
     state.pages.never_grow();
     replay_log(&**storage, &meta, &mut state, options.cache_bytes)?;

@@ -50,8 +50,12 @@ impl View {
     }
 
     /// The pages, for whoever reads a tree.
+    #[inline]
     pub(crate) fn pages(&self) -> Result<&Pager> {
-        self.pager.as_deref().ok_or(Error::Closed)
+        match &self.pager {
+            Some(pager) => Ok(pager),
+            None => Err(Error::Closed),
+        }
     }
 }
 

@@ -81,6 +81,15 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Lets go of the page file and its lock, but for the snapshots that live on.
+    pub fn publish_closed(&self) {
+        let version = self.published.pin().version;
+        let closed = View::closed(version, Generation(u64::MAX));
+        self.published.publish(Arc::new(closed), u64::MAX);
+    }
+}
+
 /// The writer thread's own.
 pub struct Writer {
     pub(super) engine: Arc<Engine>,

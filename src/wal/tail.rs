@@ -16,7 +16,7 @@ use crate::{
     options::LOG_PREFIX,
     publish::Version,
     storage::{Storage, StorageFile},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, lock},
 };
 
 /// A segment's file.
