@@ -1,4 +1,5 @@
-//! What each level of durability promises, told by counts: how far the answers are ahead of the device.
+//! What each level of durability promises, told by counts: how far the answers are ahead of the
+//! device.
 
 use recto::{Batch, Durability, Options, Result, Store, Table};
 use std::{

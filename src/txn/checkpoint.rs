@@ -431,8 +431,8 @@ impl Writer {
         self.engine.pipeline.end();
     }
 
-    /// The log holds everything, and the next opening replays it: if it is on the device, which relaxed
-    /// commits have not waited for.
+    /// The log holds everything, and the next opening replays it: if it is on the device, which
+    /// relaxed commits have not waited for.
     fn sync_log(&self) {
         match self.syncer.sync() {
             Ok(version) => self.engine.pipeline.note_durable(version),

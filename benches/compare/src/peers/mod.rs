@@ -31,7 +31,8 @@ pub trait Peer: Sync {
     fn gets_dependent(&self, start: u64, count: usize, entries: u64) -> u64;
     /// Gets each key in a transaction of its own, the cheapest way that sees new commits.
     fn gets_each(&self, keys: &[Key]) -> u64;
-    /// Gets keys in groups of `group` under one snapshot; a loop of gets where there is no call for it.
+    /// Gets keys in groups of `group` under one snapshot; a loop of gets where there is no call for
+    /// it.
     fn get_many(&self, keys: &[Key], group: usize) -> u64 {
         let _ = group;
         self.gets(keys)
