@@ -1,8 +1,9 @@
 //! recto: an ordered, typed, transactional store in one directory.
 //!
-//! Readers hold [`Snapshot`]s, which take no lock and never change. Changes go to one writer thread:
-//! closures ([`Store::write`]) that read and change whatever they like, or blind [`Batch`]es that
-//! any thread puts together. The writer commits what it finds waiting as one group, with one sync.
+//! Readers hold [`Snapshot`]s, which take no lock and never change. Changes go to one writer
+//! thread: closures ([`Store::write`]) that read and change whatever they like, or blind
+//! [`Batch`]es that any thread puts together. The writer commits what it finds waiting as one
+//! group, with one sync.
 //!
 //! ```
 //! use recto::{Batch, Store, Table};

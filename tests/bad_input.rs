@@ -337,7 +337,7 @@ fn a_deleted_log_segment_is_corrupt() {
             }
             // A spare one, or one of whose records nothing tells that they were synced.
             Ok(store) => {
-                println!("opened without {}: {:?}", segment.display(), store.stats().version)
+                println!("opened without {}: {:?}", segment.display(), store.stats().version);
             }
             Err(other) => panic!("{}: {other}", segment.display()),
         }

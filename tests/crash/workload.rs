@@ -36,7 +36,7 @@ const SMALL: Deal = Deal { tables: 2, keys: 60, value_bytes_max: 200 };
 const LARGE: Deal = Deal { tables: 2, keys: 9, value_bytes_max: 40_000 };
 
 fn blind(deal: Deal, dice: &mut Dice, len: usize) -> Vec<Op> {
-    (0..1 + dice.below(len)).map(|_| deal.blind(dice)).collect()
+    (0..=dice.below(len)).map(|_| deal.blind(dice)).collect()
 }
 
 fn safety(dice: &mut Dice) -> Durability {

@@ -2,7 +2,7 @@
 //! today.
 
 use rustix::{
-    fs::{fdatasync, fallocate, FallocateFlags},
+    fs::{FallocateFlags, fallocate, fdatasync},
     time::{ClockId, clock_gettime},
 };
 use std::{

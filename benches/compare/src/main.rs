@@ -43,7 +43,11 @@ fn main() -> ExitCode {
     if let [spin, dir, count, rounds] = words.as_slice()
         && spin == "spin"
     {
-        reads::spin(Path::new(dir), count.parse().expect("a count"), rounds.parse().expect("rounds"));
+        reads::spin(
+            Path::new(dir),
+            count.parse().expect("a count"),
+            rounds.parse().expect("rounds"),
+        );
         return ExitCode::SUCCESS;
     }
     let Some(asked) = asked(&words) else {

@@ -64,7 +64,12 @@ pub fn open(name: &str, dir: &Path, mode: Mode) -> Box<dyn Peer> {
 /// The bytes of every file below `dir`.
 pub fn file_bytes(dir: &Path) -> u64 {
     let files = fs::read_dir(dir).expect("a directory that was just written").flatten();
-    files.map(|file| file.metadata().map_or(0, |m| if m.is_dir() { file_bytes(&file.path()) } else { m.len() })).sum()
+    files
+        .map(|file| {
+            file.metadata()
+                .map_or(0, |m| if m.is_dir() { file_bytes(&file.path()) } else { m.len() })
+        })
+        .sum()
 }
 
 /// What is added up of a value, so that it must be looked at.
