@@ -91,7 +91,8 @@ fn child_that_loads() -> Result<()> {
     let (peak, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let count = entries(&way);
     // In no order: a stride that has no divisor in common with the count.
-    let stride = (count / 2..).find(|stride| greatest_divisor(*stride, count) == 1).unwrap();
+    let stride =
+        (count / 2..=count + 1).find(|stride| greatest_divisor(*stride, count) == 1).unwrap();
     let numbers = (0..count).map(|n| n * stride % count);
     let options = Options::new().dirty_bytes(dirty_bytes()).durability(Durability::None);
     let store = options.open(dir)?;

@@ -88,7 +88,7 @@ pub fn spills(run: &Run<'_>, dice: &mut Dice) {
         let inserts = (0..len).map(|_| deal.insert(dice)).collect();
         let ops = if dice.once_in(2) { vec![load] } else { inserts };
         if dice.once_in(4) {
-            run.ledger.fail(run.store, &ops);
+            Ledger::fail(run.store, &ops);
         } else {
             run.ledger.commit(run.store, ops, Durability::Sync);
         }

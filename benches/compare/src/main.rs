@@ -29,7 +29,8 @@ struct Asked {
     dir: PathBuf,
 }
 
-const USAGE: &str = "usage: compare quick|full [--only TEXT] [--peers recto,lmdb,redb] [--rounds N] \
+const USAGE: &str = "usage: compare quick|full [--only TEXT] [--peers recto,lmdb,redb] \
+                     [--rounds N] \
                      [--entries N] [--dir DIR]";
 
 fn main() -> ExitCode {
