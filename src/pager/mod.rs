@@ -13,7 +13,10 @@ use crate::{
     error::{Error, Result},
     page::{self, Child, HEADER_BYTES, Kind, PageId, Run, overflow},
     publish::Version,
-    storage::{StorageFile, map::Map},
+    storage::{
+        StorageFile,
+        map::Map,
+    },
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -23,6 +26,8 @@ use crate::{
 use frames::{FrameId, Frames};
 use slots::{Slot, Slots};
 use std::collections::VecDeque;
+
+pub use crate::storage::map::{LINE_BYTES, prefetch};
 
 /// The id of a table: the number that every page of its tree carries.
 pub type TableId = u32;
@@ -261,7 +266,18 @@ impl Pages for Pager {
         overflow::content(self.run_bytes_of(run)?, run, table)
     }
 
-    fn prefetch(&self, _page: PageId) {}
+    #[inline]
+    fn prefetch(&self, page: PageId) {
+        let bytes = match self.slots.load(page.0) {
+            Slot::Frame(frame) => self.framed(page, frame, self.page_bytes).ok(),
+            Slot::Clean | Slot::Cold => self.mapped(page, self.page_bytes),
+        };
+        if let Some(bytes) = bytes {
+            // The header with the first tags or heads; then mostly a leaf's offsets.
+            prefetch(bytes);
+            prefetch(&bytes[LINE_BYTES..]);
+        }
+    }
 
     fn page_bytes(&self) -> usize {
         self.page_bytes
