@@ -13,10 +13,7 @@ use crate::{
     error::{Error, Result},
     page::{self, Child, HEADER_BYTES, Kind, PageId, Run, overflow},
     publish::Version,
-    storage::{
-        StorageFile,
-        map::Map,
-    },
+    storage::{StorageFile, map::Map},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -27,7 +24,7 @@ use frames::{FrameId, Frames};
 use slots::{Slot, Slots};
 use std::collections::VecDeque;
 
-pub use crate::storage::map::{LINE_BYTES, prefetch};
+pub use crate::storage::map::{LINE_BYTES, prefetch, prefetch_all};
 
 /// The id of a table: the number that every page of its tree carries.
 pub type TableId = u32;
@@ -212,7 +209,11 @@ impl Pager {
     /// A page that is in the map, and verified.
     #[inline]
     fn clean_page(&self, page: PageId) -> Option<&[u8]> {
-        if self.slots.load(page.0) == Slot::Clean { self.mapped(page, self.page_bytes) } else { None }
+        if self.slots.load(page.0) == Slot::Clean {
+            self.mapped(page, self.page_bytes)
+        } else {
+            None
+        }
     }
 
     #[inline(never)]
@@ -266,7 +267,10 @@ fn born(child: Child, bytes: &[u8]) -> Result<Version> {
 }
 
 impl Pages for Pager {
-    #[allow(clippy::inline_always, reason = "a part of every descent: a call costs 40 instructions")]
+    #[allow(
+        clippy::inline_always,
+        reason = "a part of every descent: a call costs 40 instructions"
+    )]
     #[inline(always)]
     fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
         let bytes = match self.clean_page(child.page) {

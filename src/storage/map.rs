@@ -108,6 +108,15 @@ pub fn prefetch(bytes: &[u8]) {
     std::hint::black_box(bytes.first().copied());
 }
 
+/// As [`prefetch`], of all lines of something small; of something large the first ones, which the CPU
+/// follows up by itself.
+#[inline]
+pub fn prefetch_all(bytes: &[u8]) {
+    for line in bytes.chunks(LINE_BYTES).take(4) {
+        prefetch(line);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
