@@ -1,7 +1,8 @@
 //! Power cuts after every operation, and every operation failing, on the simulated disk.
 //!
 //! `RECTO_CRASH_IMAGES` is how many images each workload opens (the long run: 1,000,000),
-//! `RECTO_CRASH_SEED` where it begins. Threads make runs differ: what a failure prints is the record.
+//! `RECTO_CRASH_SEED` where it begins. Threads make runs differ: what a failure prints is the
+//! record.
 
 #[path = "crash/deal.rs"]
 mod deal;
@@ -50,11 +51,9 @@ fn enumerate_with(name: &str, workload: Workload, images_per_cut: usize) {
         }
     }
     let Tally { images, deep_images, cuts, .. } = tally;
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = (images + deep_images) as f64 / seconds;
-    println!(
-        "{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate:.0}/s"
-    );
+    let millis = began.elapsed().as_millis().max(1);
+    let rate = u128::from(images + deep_images) * 1000 / millis;
+    println!("{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate}/s");
 }
 
 #[test]

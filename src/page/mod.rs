@@ -310,8 +310,8 @@ fn checked_count(page: &[u8]) -> Result<usize> {
     Ok(field(page, COUNT))
 }
 
-/// What leaves and branches check next: that the page is of the kind, and that its arrays end before
-/// its cells begin, which begin in the page.
+/// What leaves and branches check next: that the page is of the kind, and that its arrays end
+/// before its cells begin, which begin in the page.
 #[inline]
 fn check_header(page: &[u8], kind: Kind, arrays_end: usize) -> Result<()> {
     debug_assert!(page.len() <= PAGE_BYTES_MAX);

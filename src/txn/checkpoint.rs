@@ -144,8 +144,8 @@ impl Writer {
         }
     }
 
-    /// How long the writer may sleep before it has something to do on its own: until a checkpoint that
-    /// failed is tried again, as long as one is wanted.
+    /// How long the writer may sleep before it has something to do on its own: until a checkpoint
+    /// that failed is tried again, as long as one is wanted.
     pub(super) fn next_wake(&self) -> Option<Duration> {
         let (at, _) = self.durable.retry?;
         let is_idle =
@@ -431,8 +431,8 @@ impl Writer {
         self.engine.pipeline.end();
     }
 
-    /// The log holds everything, and the next opening replays it: if it is on the device, which relaxed
-    /// commits have not waited for.
+    /// The log holds everything, and the next opening replays it: if it is on the device, which
+    /// relaxed commits have not waited for.
     fn sync_log(&self) {
         match self.syncer.sync() {
             Ok(version) => self.engine.pipeline.note_durable(version),
