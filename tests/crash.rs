@@ -13,6 +13,8 @@ mod faults;
 mod model;
 #[path = "crash/oracle.rs"]
 mod oracle;
+#[path = "crash/storm.rs"]
+mod storm;
 #[path = "crash/watchdog.rs"]
 mod watchdog;
 #[path = "crash/workload.rs"]
@@ -135,4 +137,13 @@ fn a_close_on_a_full_disk_says_what_is_durable() {
         let version = again.snapshot().version();
         assert!(closed.is_err() || version == u64::from(values), "{closed:?}, {version} are left");
     }
+}
+
+#[test]
+fn threads_on_a_failing_disk_lose_nothing_that_was_acknowledged() {
+    let watchdog = watchdog::Watchdog::begin();
+    let first = asked_for("RECTO_CRASH_SEED").unwrap_or(0);
+    let storms = asked_for("RECTO_CRASH_STORMS").unwrap_or(150);
+    let struck = (first..first + storms).filter(|seed| storm::storm(*seed, &watchdog)).count();
+    println!("storms: {storms}, {struck} of them struck");
 }
