@@ -2,7 +2,8 @@
 //! Owns: [`Error`], [`Corruption`], [`Limit`], [`Result`].
 //! Absent on purpose: an `Other(String)`; an error that nobody can match on helps nobody.
 
-use std::{fmt, io, sync::Arc};
+use crate::sync::PlainArc as Arc;
+use std::{fmt, io};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

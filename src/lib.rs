@@ -52,6 +52,10 @@ mod options {
 }
 
 pub use error::{Corruption, Error, IoFailure, Limit, Resource, Result, TypeMismatch};
+#[cfg(all(feature = "pod", not(loom)))]
+pub use table::pod::Pod;
+#[cfg(all(feature = "postcard", not(loom)))]
+pub use table::postcard::Postcard;
 #[cfg(not(loom))]
 pub use {
     check::CheckReport,
@@ -88,8 +92,8 @@ pub mod simulation {
     pub use crate::storage::sim::*;
 }
 
-/// The rooms below the public face, for this repository's own models and fuzz targets. Not covered by
-/// semver.
+/// The rooms below the public face, for this repository's own models and fuzz targets. Not covered
+/// by semver.
 #[cfg(any(loom, feature = "internals"))]
 #[doc(hidden)]
 pub mod internals {
@@ -119,5 +123,25 @@ pub mod internals {
     }
     pub mod queue {
         pub use crate::txn::queue::*;
+    }
+    #[cfg(not(loom))]
+    pub mod page {
+        pub use crate::page::*;
+    }
+    #[cfg(not(loom))]
+    pub mod storage {
+        pub use crate::storage::*;
+    }
+    #[cfg(not(loom))]
+    pub mod table {
+        pub use crate::table::*;
+    }
+    #[cfg(not(loom))]
+    pub mod wal {
+        pub use crate::wal::*;
+    }
+    #[cfg(not(loom))]
+    pub mod store {
+        pub use crate::store::open_storage;
     }
 }

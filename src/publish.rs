@@ -1,17 +1,18 @@
 //! The published pointer: publish, pin, and what a pin leaves behind. Knows no page.
 //! Owns: [`Published`] (what readers load), [`Pin`] (the last thing that a snapshot's root drops),
 //! [`Lease`] (the flag it leaves) and [`Bell`] (how the writer hears of it).
-//! Keeps I4 and I5: pinning takes no lock; a pin is the `Arc`, and dropping the last one sets a flag.
+//! Keeps I4 and I5: pinning takes no lock; a pin is the `Arc`, and dropping the last one sets a
+//! flag.
 //! Absent on purpose: any poll of a reference count. Its load is relaxed, so it orders nothing.
 //!
 //! # Orderings
 //! - `publish` stores the pointer, then the word (Release); a reader loads the word (Acquire), then
 //!   the pointer. So whoever has seen a word finds the pointer at least as new.
 //! - `Pin::drop` sets its lease's flag (Release); `Lease::is_released` reads it (Acquire). The last
-//!   drop of an `Arc` comes after every access through any of its clones, so all of a snapshot's page
-//!   reads are ordered before the reuse that the flag permits.
-//! - Only then does it ring the bell. One word carries both "something was released" and "the writer
-//!   waits", changed by read-modify-write on both sides, so neither can miss the other.
+//!   drop of an `Arc` comes after every access through any of its clones, so all of a snapshot's
+//!   page reads are ordered before the reuse that the flag permits.
+//! - Only then does it ring the bell. One word carries both "something was released" and "the
+//!   writer waits", changed by read-modify-write on both sides, so neither can miss the other.
 
 use crate::sync::{
     Arc, Guard, Pointer,
@@ -46,8 +47,8 @@ impl<T> Published<T> {
     /// an answer that promises visibility is given after this returns.
     pub fn publish(&self, next: Arc<T>, word: u64) {
         self.pointer.store(next);
-        // Release, after the pointer: pairs with the Acquire in `word`; a reader that has seen the new
-        // word finds the new pointer, or a newer one.
+        // Release, after the pointer: pairs with the Acquire in `word`; a reader that has seen the
+        // new word finds the new pointer, or a newer one.
         self.word.store(word, Release);
     }
 
@@ -62,8 +63,8 @@ impl<T> Published<T> {
         self.pointer.guard()
     }
 
-    /// The word of a published value no newer than what [`pin`](Self::pin) answers next. A reader keeps
-    /// it beside its pin, and pins again when it differs: load the word first, then pin.
+    /// The word of a published value no newer than what [`pin`](Self::pin) answers next. A reader
+    /// keeps it beside its pin, and pins again when it differs: load the word first, then pin.
     #[inline]
     pub fn word(&self) -> u64 {
         // Acquire: pairs with the Release in `publish`.
@@ -76,8 +77,8 @@ pub struct Lease {
     released: AtomicBool,
 }
 
-/// What a reclaimer asks of a lease. [`Lease`] is the only one that is right; models put wrong ones in
-/// its place to show that they would be caught.
+/// What a reclaimer asks of a lease. [`Lease`] is the only one that is right; models put wrong ones
+/// in its place to show that they would be caught.
 pub trait Leased {
     /// Whether the pin is gone. If so, all that its holders did comes before this call.
     fn is_released(&self) -> bool;
@@ -91,8 +92,8 @@ impl Leased for Lease {
     }
 }
 
-/// One pin. A snapshot's root owns one; the writer owns others for checkpoints. Dropping it sets the
-/// lease's flag and rings the bell, and nothing else: no lock, no unmapping, no wait.
+/// One pin. A snapshot's root owns one; the writer owns others for checkpoints. Dropping it sets
+/// the lease's flag and rings the bell, and nothing else: no lock, no unmapping, no wait.
 pub struct Pin {
     lease: Arc<Lease>,
     bell: Arc<Bell>,
@@ -109,8 +110,8 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        // Release: pairs with the Acquire in `Lease::is_released`; every page read through this pin is
-        // ordered before the reuse of what it held.
+        // Release: pairs with the Acquire in `Lease::is_released`; every page read through this pin
+        // is ordered before the reuse of what it held.
         self.lease.released.store(true, Release);
         // After the flag: a writer that is woken by the bell must find it.
         self.bell.ring();
@@ -149,8 +150,9 @@ impl Bell {
         self.state.swap(QUIET, AcqRel) == RUNG
     }
 
-    /// Announces that the writer is about to wait, and may: true. False if it was rung since the last
-    /// [`take`](Self::take); then there may be something to reclaim, and no nudge will come for it.
+    /// Announces that the writer is about to wait, and may: true. False if it was rung since the
+    /// last [`take`](Self::take); then there may be something to reclaim, and no nudge will come
+    /// for it.
     pub fn listen(&self) -> bool {
         // AcqRel on one word: either this sees the ring, or the ring sees the announcement.
         self.state.compare_exchange(QUIET, AWAITED, AcqRel, Acquire) != Err(RUNG)

@@ -6,10 +6,10 @@
 //!
 //! # How it is found without looking at everything
 //! Pins are in the order of their generations, and versions grow with them. So of the pins made
-//! before the end, the last one has the greatest version: if it does not block the thing, none does.
-//! A thing therefore hangs on one pin, the last made before its end; when that goes, it is freed or
-//! passed to the live pin before, whose version alone decides. A pin kept for hours holds what was
-//! passed to it and is not looked at again; a thing that it cannot see never waits for it.
+//! before the end, the last one has the greatest version: if it does not block the thing, none
+//! does. A thing therefore hangs on one pin, the last made before its end; when that goes, it is
+//! freed or passed to the live pin before, whose version alone decides. A pin kept for hours holds
+//! what was passed to it and is not looked at again; a thing that it cannot see never waits for it.
 //!
 //! What is passed on is kept sorted by birth, in a logarithmic number of chunks, so that a thousand
 //! snapshots dropped newest first pass chunks to one another, not things.
@@ -51,7 +51,7 @@ struct Pinned<T, L> {
 }
 
 /// A point in a request to which [`Reclaimer::undo`] returns.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Mark(usize);
 
 /// A live pin, for reports.
@@ -107,8 +107,16 @@ impl<T, L: Leased> Reclaimer<T, L> {
         self.pending.truncate(mark.0);
     }
 
-    /// What was retired so far can no longer be undone: each thing hangs on the pin that blocks it, or
-    /// is free. Cost: `O(1)` a thing, plus the number of pins no older than its end.
+    /// Moves to `out` what was retired since `mark` and made after version `base`, the newest that
+    /// was ever pinned: nobody has seen it, and nobody will. Undoing never asks for it back.
+    pub fn take_unseen(&mut self, mark: Mark, base: Version, out: &mut Vec<T>) {
+        assert!(self.pins.last().is_none_or(|pin| pin.version <= base), "a pin may see these");
+        let unseen = |(retired, _): &mut (Retired<T>, Generation)| retired.birth > base;
+        out.extend(self.pending.extract_if(mark.0.., unseen).map(|(retired, _)| retired.thing));
+    }
+
+    /// What was retired so far can no longer be undone: each thing hangs on the pin that blocks it,
+    /// or is free. Cost: `O(1)` a thing, plus the number of pins no older than its end.
     pub fn commit(&mut self) {
         let mut pending = mem::take(&mut self.pending);
         for (retired, end) in pending.drain(..) {
@@ -132,6 +140,13 @@ impl<T, L: Leased> Reclaimer<T, L> {
             }
             _ => self.free.push(retired.thing),
         }
+    }
+
+    /// How many things are retired and not yet taken. Cost: a look at each pin.
+    pub fn len(&self) -> usize {
+        let hung =
+            |pin: &Pinned<T, L>| pin.fresh.len() + pin.passed.iter().map(Vec::len).sum::<usize>();
+        self.pins.iter().map(hung).sum::<usize>() + self.pending.len() + self.free.len()
     }
 
     /// Everything retired and not yet taken, in no order, also what may still be undone.
@@ -167,7 +182,8 @@ impl<T, L: Leased> Reclaimer<T, L> {
             self.free.extend(passed.into_iter().flatten().map(|r| r.thing));
             return;
         };
-        // The pin before was made before these things' ends, since this one was: only birth decides.
+        // The pin before was made before these things' ends, since this one was: only birth
+        // decides.
         let hidden = |r: &mut Retired<T>| r.birth > before.version;
         self.free.extend(fresh.extract_if(.., hidden).map(|r| r.thing));
         fresh.sort_unstable_by_key(|r| r.birth);

@@ -5,7 +5,7 @@
 use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
-    publish::{Bell, Generation, Published},
+    publish::{Bell, Generation},
     stats::{self, Stats},
     storage::{Storage, file::FileStorage, memory::MemoryStorage},
     sync::{
@@ -13,13 +13,11 @@ use crate::{
         thread::{self, JoinHandle},
         wait_timeout,
     },
-    table::{Table, datum::Datum, key::Key, value::Value},
+    table::{Table, key::Key, value::Value},
     txn::{
         answer::{Commit, Home, Promised, promise},
         batch::Batch,
-        checkpointer::Checkpointer,
-        metrics::{Metrics, add},
-        pipeline::Pipeline,
+        metrics::add,
         queue::{Nudger, Refused, Requests, Work, owned, queue, run_borrowed},
         recover::{self, Opened},
         request::{Control, Request, StoreBench},
@@ -56,6 +54,13 @@ struct Running {
     threads: Mutex<Vec<JoinHandle<()>>>,
     ended: Mutex<bool>,
     changed: Condvar,
+}
+
+impl Running {
+    fn new(ended: bool) -> Running {
+        let (threads, ended) = (Mutex::new(Vec::new()), Mutex::new(ended));
+        Running { threads, ended, changed: Condvar::new() }
+    }
 }
 
 /// What [`Store::close`] found.
@@ -116,7 +121,11 @@ impl Options {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.validate()?;
         let path = path.as_ref();
-        let made = if self.create { FileStorage::new(path) } else { FileStorage::existing(path) };
+        let made = if self.create && !self.read_only {
+            FileStorage::new(path)
+        } else {
+            FileStorage::existing(path)
+        };
         match self.clone().open_storage(Arc::new(made?)) {
             Err(Error::Locked { .. }) if self.memory_if_locked => self.open_in_memory(),
             opened => opened,
@@ -148,6 +157,15 @@ impl Options {
     }
 }
 
+/// Opens the store in any storage, for fuzz targets: over memory a damaged file costs nothing.
+///
+/// # Errors
+/// As [`Options::open`].
+#[cfg(feature = "internals")]
+pub fn open_storage(options: Options, storage: Arc<dyn Storage>) -> Result<Store> {
+    options.open_storage(storage)
+}
+
 impl Store {
     /// Opens the store in the directory `path` with the default [`Options`], creating it if absent.
     ///
@@ -170,24 +188,32 @@ impl Store {
         let (requests, inbox) = queue(options.queue_capacity, &home);
         // The writer takes leases between groups anyway: a dropped snapshot need not wake it.
         let bell = Arc::new(Bell::new(|| {}));
+        if options.read_only {
+            let mut state = recover::open_read_only(storage, &options, &bell)?;
+            drop(inbox);
+            let first = state.view(Generation(1), &bell);
+            let durable = state.version;
+            let engine = Engine::new(first, &home, durable, options, bell);
+            engine.gauge(&state.pages, 0);
+            let running = Arc::new(Running::new(true));
+            let shared = Shared { engine: Arc::new(engine), requests, home, running };
+            return Ok(Store { shared: Arc::new(shared) });
+        }
         let Opened { mut state, log, durable, replayed } = recover::open(storage, &options, &bell)?;
         let generation = Generation(1);
         let first = state.view(generation, &bell);
-        let published = Arc::new(Published::new(first, generation.0));
-        let metrics = Arc::new(Metrics::default());
-        let durable_version = durable.meta.version;
-        let pipeline =
-            Pipeline::new(published.clone(), metrics.clone(), home.clone(), durable_version);
-        let checkpointer = Checkpointer::default();
-        let engine = Engine { published, pipeline, checkpointer, metrics, options, bell };
+        let engine = Engine::new(first, &home, durable.meta.version, options, bell);
         let engine = Arc::new(engine);
+        let syncing = Arc::downgrade(&engine);
+        home.on_sync_wanted(move || {
+            if let Some(engine) = syncing.upgrade() {
+                engine.pipeline.want_sync();
+            }
+        });
         let mut writer = Writer::new(engine.clone(), inbox, state, log, durable, generation);
         writer.settle_recovery(replayed.records)?;
-        let running = Arc::new(Running {
-            threads: Mutex::new(Vec::new()),
-            ended: Mutex::new(false),
-            changed: Condvar::new(),
-        });
+        writer.gauge();
+        let running = Arc::new(Running::new(false));
         let shared = Shared { engine, requests, home, running };
         shared.spawn(writer)?;
         Ok(Store { shared: Arc::new(shared) })
@@ -348,6 +374,9 @@ impl Store {
     fn refusal(&self, refused: &Refused<Request>) -> Error {
         match refused {
             Refused::Full(_) | Refused::Timeout(_) => Error::Full { what: Resource::Queue },
+            Refused::Closed(_) if self.shared.engine.options.read_only => {
+                Error::invalid("the store was opened to be read only")
+            }
             Refused::Closed(_) if self.shared.home.is_poisoned() => Error::Poisoned,
             Refused::Closed(_) => Error::Closed,
         }
@@ -448,6 +477,9 @@ impl Shared {
     fn spawn(&self, mut writer: Writer) -> Result<()> {
         let Shared { engine, home, running, requests } = self;
         let (pager, syncer) = writer.shared_parts();
+        let nudger: Nudger = requests.nudger();
+        let pressed = nudger.clone();
+        pager.on_pressure(move || pressed.nudge());
         let log_thread = {
             let (engine, home, syncer) = (engine.clone(), home.clone(), syncer.clone());
             move || {
@@ -457,7 +489,6 @@ impl Shared {
         };
         let checkpoint_thread = {
             let (engine, home) = (engine.clone(), home.clone());
-            let nudger: Nudger = requests.nudger();
             move || {
                 home.enter_own_thread();
                 let nudge = || nudger.nudge();
@@ -470,7 +501,7 @@ impl Shared {
                 home.enter_own_thread();
                 run_guarded(&mut writer, &engine);
                 drop(writer);
-                leave_closed(&engine);
+                engine.publish_closed();
                 *lock(&running.ended) = true;
                 running.changed.notify_all();
             }
@@ -499,6 +530,9 @@ impl Shared {
             // A thread of ours that panicked has poisoned the store, which is told below.
             let _ = thread.join();
         }
+        if self.engine.options.read_only {
+            self.engine.publish_closed();
+        }
         match self.engine.pipeline.poison() {
             Some(error) => Err(error.clone()),
             None => Ok(stats::closed(&self.engine)),
@@ -513,13 +547,6 @@ fn run_guarded(writer: &mut Writer, engine: &Engine) {
         let message = "the writer thread panicked; reopen the store to recover".into();
         engine.pipeline.set_poison(&Error::Panicked { message });
     }
-}
-
-/// Lets go of the page file and its lock, but for the snapshots that live on.
-fn leave_closed(engine: &Engine) {
-    let version = engine.published.pin().version;
-    let closed = View::closed(version, Generation(u64::MAX));
-    engine.published.publish(Arc::new(closed), u64::MAX);
 }
 
 impl Drop for Shared {

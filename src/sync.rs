@@ -2,8 +2,11 @@
 //! Owns: [`Pointer`], and which implementation stands behind every name: std, arc-swap and flume in
 //! production, loom's types and stand-ins of the same meaning under `--cfg loom`.
 //! Keeps I7: no other file names `std::sync`, `std::thread`, `arc_swap`, flume or loom.
-//! Absent on purpose: poisoning of locks. A panic in a user's closure is caught where it is run, and
-//! nothing of ours panics while it holds a lock over half-changed data; so [`lock`] goes on.
+//! Absent on purpose: poisoning of locks. A panic in a user's closure is caught where it is run,
+//! and nothing of ours panics while it holds a lock over half-changed data; so [`lock`] goes on.
+
+/// Counts what no model looks at and what may outlive one: the causes of errors.
+pub use std::sync::Arc as PlainArc;
 
 #[cfg(loom)]
 pub use modeled::*;
@@ -38,6 +41,8 @@ mod production {
 
     /// Threads, with a name for each.
     pub mod thread {
+        #[cfg(test)]
+        pub use std::thread::panicking;
         pub use std::thread::{JoinHandle, Thread, current, park, park_timeout, sleep, yield_now};
 
         /// Starts a thread under a name that debuggers and panics show.
@@ -61,8 +66,9 @@ mod production {
 
     /// A shared pointer that readers load without a lock while one thread replaces it.
     ///
-    /// Orderings: a store is a release, a load an acquire; what was written before a `store` is seen
-    /// by whoever loads that pointer. A load after a store it happens after never sees an older one.
+    /// Orderings: a store is a release, a load an acquire; what was written before a `store` is
+    /// seen by whoever loads that pointer. A load after a store it happens after never sees an
+    /// older one.
     pub struct Pointer<T>(arc_swap::ArcSwap<T>);
 
     impl<T> Pointer<T> {
@@ -76,9 +82,9 @@ mod production {
             self.0.load_full()
         }
 
-        /// A short loan of what is pointed to now, cheaper than a count. A thread should hold few of
-        /// these, and not for long: from the ninth on each costs what [`load_full`](Self::load_full)
-        /// does.
+        /// A short loan of what is pointed to now, cheaper than a count. A thread should hold few
+        /// of these, and not for long: from the ninth on each costs what
+        /// [`load_full`](Self::load_full) does.
         #[inline]
         pub fn guard(&self) -> Guard<T> {
             Guard(self.0.load())
@@ -147,15 +153,17 @@ mod modeled {
         }
     }
 
-    /// A linearizable cell: a load answers what the last store before it in one order of all stored.
+    /// A linearizable cell: a load answers what the last store before it in one order of all
+    /// stored.
     ///
-    /// It orders no more than arc-swap promises. A load is a read-modify-write that acquires and does
-    /// not release, so a reader's accesses are not ordered before a later store, as they would be by a
-    /// lock. loom does not switch threads between the read-modify-write and the look at `current`.
+    /// It orders no more than arc-swap promises. A load is a read-modify-write that acquires and
+    /// does not release, so a reader's accesses are not ordered before a later store, as they would
+    /// be by a lock. loom does not switch threads between the read-modify-write and the look at
+    /// `current`.
     pub struct Pointer<T> {
         order: atomic::AtomicUsize,
-        /// The outer `Arc` is std's: a load that is overtaken while it clones keeps the old value, as
-        /// arc-swap's debts do.
+        /// The outer `Arc` is std's: a load that is overtaken while it clones keeps the old value,
+        /// as arc-swap's debts do.
         current: std::sync::Mutex<std::sync::Arc<Arc<T>>>,
     }
 
@@ -198,9 +206,10 @@ mod modeled {
         }
     }
 
-    /// A bounded queue with flume's semantics, whose source it follows: a waiting receiver is handed
-    /// the message; blocked senders come in their order, and the receiver moves their messages in; a
-    /// queue outlives its receiver, messages included. Waits with a limit end at once.
+    /// A bounded queue with flume's semantics, whose source it follows: a waiting receiver is
+    /// handed the message; blocked senders come in their order, and the receiver moves their
+    /// messages in; a queue outlives its receiver, messages included. Waits with a limit end at
+    /// once.
     pub mod channel {
         use super::{
             super::{lock, wait},

@@ -74,3 +74,61 @@ fn a_checked_store_accounts_for_every_page() -> Result<()> {
     assert_eq!(report.tables, 2);
     Ok(())
 }
+
+#[test]
+fn a_store_opened_to_be_read_shows_the_log_and_changes_nothing() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path())?;
+    store.write(|tx| tx.table(&AGES)?.insert("ada", 36))?;
+    store.checkpoint()?;
+    for n in 0..500 {
+        store.write_with(Durability::None, |tx| tx.table(&AGES)?.insert(&format!("n{n}"), n))?;
+    }
+    store.sync()?;
+    // A copy of a running store is what a crash leaves.
+    let copy = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    for path in files() {
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let bytes_of = |dir: &std::path::Path| {
+        let mut all: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        all.sort();
+        all
+    };
+    let before = bytes_of(copy.path());
+    let readers: Vec<Store> =
+        (0..2).map(|_| Options::new().read_only(true).open(copy.path())).collect::<Result<_>>()?;
+    for reader in &readers {
+        assert_eq!(reader.snapshot().version(), 501);
+        assert_eq!(reader.get(&AGES, "n499")?, Some(499));
+        assert!(matches!(reader.write(|tx| tx.table(&AGES)?.clear()), Err(Error::Invalid(_))));
+        let busy = Options::new().lock_timeout(std::time::Duration::ZERO).open(copy.path());
+        assert!(matches!(busy, Err(Error::Locked { .. })));
+    }
+    drop(readers);
+    assert!(before == bytes_of(copy.path()), "reading changed the directory");
+    assert_eq!(Store::open(copy.path())?.get(&AGES, "ada")?, Some(36));
+    let none = tempfile::tempdir().unwrap();
+    assert!(Options::new().read_only(true).open(none.path()).is_err());
+    store.close()?;
+    Ok(())
+}
+
+#[test]
+fn asking_for_durable_brings_a_sync_that_nobody_promised() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().durability(Durability::None).open(dir.path())?;
+    let mut batch = Batch::new();
+    batch.insert(&AGES, "ada", 36);
+    let commit = store.submit(batch)?;
+    assert_eq!(commit.visible().wait()?, 1);
+    let before = store.stats().durable_version;
+    assert_eq!(commit.durable().wait()?, 1);
+    assert!(before <= store.stats().durable_version && store.stats().durable_version >= 1);
+    Ok(())
+}

@@ -1,1 +1,62 @@
-fn main() {}
+//! The `recto` command: look into, check, change, move and measure stores.
+//! Exit codes: 0 done (and clean, and there), 1 damaged or not there, 2 could not run.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "figures are rounded to what people read, and none is negative"
+)]
+
+mod arguments;
+mod bench;
+mod check;
+mod debian;
+mod demo;
+mod dump;
+mod entries;
+mod failure;
+mod figures;
+mod graph;
+mod opening;
+mod packages;
+mod plot;
+mod shipped;
+mod stat;
+mod types;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// The exit code of a command that could not run; clap's own for what it cannot read.
+const COULD_NOT_RUN: u8 = 2;
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("recto: {failure}");
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
+}
+
+fn run(command: Command) -> failure::Result<ExitCode> {
+    match command {
+        Command::Stat { dir, json } => stat::run(&dir, json),
+        Command::Check { dir } => check::run(&dir),
+        Command::Get(entry) => entries::get(&entry),
+        Command::Put { entry, value, types } => entries::put(&entry, &value, &types),
+        Command::Del(entry) => entries::del(&entry),
+        Command::Scan(scan) => entries::scan(&scan),
+        Command::Dump { dir, tables } => dump::dump(&dir, &tables),
+        Command::Load { dir, file } => dump::load(&dir, file.as_deref()),
+        Command::Bench(bench) => bench::run(&bench),
+        Command::Demo(demo) => demo::run(&demo),
+        Command::ImportPackages { dir, file, shipped } => {
+            graph::import(&dir, file.as_deref(), shipped)
+        }
+        Command::Rdepends { dir, name } => graph::rdepends(&dir, &name),
+        Command::Why { dir, from, to } => graph::why(&dir, &from, &to),
+    }
+}

@@ -1,11 +1,10 @@
-//! How a model is run. One file a protocol in `tests/`; each model has twins: the same model with one
-//! seeded bug, which must fail with its own message.
+//! How a model is run. One file a protocol in `tests/`; each model has twins: the same model with
+//! one seeded bug, which must fail with its own message.
 #[cfg(not(loom))]
 compile_error!("without --cfg loom nothing would be checked: run cargo from loom-tests/");
 
 use std::{
     io::Write,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -40,28 +39,6 @@ pub fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
     assert!(executions > 20, "{name}: {executions} executions are no model of concurrency");
 }
 
-/// Runs a twin like [`check`], in a process of its own: after a deadlock loom cannot unwind what a thread
-/// holds, and ends the process. `test` is the name of the test that calls this.
-///
-/// # Panics
-/// With the message of the first panic over there, if there was one.
-pub fn check_apart(test: &str, name: &str, model: impl Fn() + Send + Sync + 'static) {
-    const VARIABLE: &str = "RECTO_LOOM_APART";
-    if std::env::var(VARIABLE).is_ok_and(|value| value == test) {
-        return check(name, model);
-    }
-    let mut again = Command::new(std::env::current_exe().expect("this test's program"));
-    again.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(VARIABLE, test);
-    let output = again.output().expect("a second process");
-    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    let listed = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
-    assert!(listed, "there is no test named {test}");
-    // Its exit status tells nothing: that test, too, is expected to panic.
-    if let Some((_, panic)) = printed.split_once("panicked at") {
-        panic!("{}", panic.lines().take(2).collect::<Vec<_>>().join(" "));
-    }
-}
-
 /// Counts across executions, to show that a model reaches what it is about.
 #[derive(Default)]
 pub struct Reached(AtomicUsize);
@@ -84,8 +61,8 @@ const TWIN_VARIABLE: &str = "RECTO_LOOM_TWIN";
 
 /// Runs a twin in which somebody must sleep for ever, as the test `name` of this binary.
 ///
-/// In a process of its own: loom's panic at a deadlock unwinds through locks that loom does not let go
-/// any more, and a panic on the way of a panic ends a process.
+/// In a process of its own: loom's panic at a deadlock unwinds through locks that loom does not let
+/// go any more, and a panic on the way of a panic ends a process.
 ///
 /// # Panics
 /// If the twin passes, or fails in another way.

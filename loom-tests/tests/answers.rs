@@ -1,5 +1,5 @@
-//! Answers and borrowing closures: what is answered as durable is synced, as visible published; and a
-//! closure never outlives the call that lent it.
+//! Answers and borrowing closures: what is answered as durable is synced, as visible published; and
+//! a closure never outlives the call that lent it.
 use std::{
     future::Future,
     pin::pin,

@@ -40,7 +40,8 @@ struct Shared {
 #[derive(Clone, Copy, PartialEq)]
 enum Clean {
     Right,
-    /// The seeded bug: the frame is retired, and the next generation published, before the slot turns.
+    /// The seeded bug: the frame is retired, and the next generation published, before the slot
+    /// turns.
     RetiredFirst,
     /// The seeded bug: the frame's end is the generation before.
     EndTooLow,
@@ -57,7 +58,8 @@ fn dirty_to_clean(order: Clean, reached: &[Reached; 2]) {
     let published = Published::new(Arc::new(pin), 1);
     let file = File(UnsafeCell::new(0));
     let shared = Arc::new(Shared { file, frames, slots: Slots::default(), published });
-    // As the pager does; what a reader would do to make a chunk is std's `OnceLock`, which loom cannot see.
+    // As the pager does; what a reader would do to make a chunk is std's `OnceLock`, which loom
+    // cannot see.
     shared.slots.grow(PAGE + 1);
     let dirty = writer.alloc(1).unwrap();
     writer.bytes_mut(dirty)[0] = CONTENT;
@@ -209,7 +211,8 @@ fn fill_and_evict(way: Fill, reached: &Reached) {
     let published = Published::new(Arc::new(pin), 1);
     let file = File(UnsafeCell::new(0));
     let shared = Arc::new(Shared { file, frames, slots: Slots::default(), published });
-    // As the pager does; what a reader would do to make a chunk is std's `OnceLock`, which loom cannot see.
+    // As the pager does; what a reader would do to make a chunk is std's `OnceLock`, which loom
+    // cannot see.
     shared.slots.grow(PAGE + 1);
     let readers: Vec<_> = (0..3)
         .map(|_| {

@@ -1,11 +1,11 @@
-//! Load against publish: a reader's pages belong to its version, versions never go back, and a reader
-//! that renews by the word is never behind an answered commit.
+//! Load against publish: a reader's pages belong to its version, versions never go back, and a
+//! reader that renews by the word is never behind an answered commit.
 use loom::{
     sync::{
         Arc,
         atomic::{
             AtomicBool, AtomicU64,
-            Ordering::{Acquire, Release},
+            Ordering::{Acquire, Relaxed, Release},
         },
     },
     thread,
@@ -137,6 +137,29 @@ impl Renewed for WordFirst {
     }
 }
 
+/// The protocol of `Published` over a pointer whose load may be stale where nothing forbids it, as
+/// arc-swap's may; the stand-in's cannot. Shows what the word's ordering is for.
+struct Stale<const RELAXED: bool>(AtomicU64, AtomicU64);
+
+impl<const RELAXED: bool> Renewed for Stale<RELAXED> {
+    fn new() -> Self {
+        Stale(AtomicU64::new(0), AtomicU64::new(0))
+    }
+
+    fn publish(&self, version: u64) {
+        self.0.store(version, Release);
+        self.1.store(version, if RELAXED { Relaxed } else { Release });
+    }
+
+    fn word(&self) -> u64 {
+        self.1.load(Acquire)
+    }
+
+    fn pin(&self) -> Arc<Root> {
+        root(self.0.load(Acquire))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Answer {
     AfterPublish,
@@ -176,6 +199,17 @@ fn renewal<P: Renewed>(answer: Answer) {
 #[test]
 fn a_renewed_reader_is_never_behind_an_answered_commit() {
     check("reader renewal by one word", || renewal::<Published<Root>>(Answer::AfterPublish));
+}
+
+#[test]
+fn the_word_orders_even_a_pointer_that_may_be_stale() {
+    check("renewal, stale pointer", || renewal::<Stale<false>>(Answer::AfterPublish));
+}
+
+#[test]
+#[should_panic(expected = "behind its own word")]
+fn a_relaxed_word_is_caught() {
+    check("twin: relaxed word", || renewal::<Stale<true>>(Answer::AfterPublish));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The queue: full, blocked senders, close, a lost writer, nudges, tasks in line. Every accepted
-//! request comes out once or answers itself, and nobody sleeps for ever (loom calls that a deadlock).
+//! request comes out once or answers itself, and nobody sleeps for ever (loom calls that a
+//! deadlock).
 //!
-//! The models run `Requests` and `Inbox` as they are. Their twins need another order of the same steps,
-//! so they take those steps by hand, with the production gate and line, in `Way`; by hand in the right
-//! way they must pass, too.
+//! The models run `Requests` and `Inbox` as they are. Their twins need another order of the same
+//! steps, so they take those steps by hand, with the production gate and line, in `Way`; by hand in
+//! the right way they must pass, too.
 use std::{
     future::Future,
     pin::Pin,

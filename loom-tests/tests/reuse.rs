@@ -1,5 +1,6 @@
-//! Page reuse while a reader holds the snapshot; last drops out of order, clone against drop. Nobody's
-//! bytes are written while they are read, and each frame comes back once, when the rule allows.
+//! Page reuse while a reader holds the snapshot; last drops out of order, clone against drop.
+//! Nobody's bytes are written while they are read, and each frame comes back once, when the rule
+//! allows.
 use loom::{
     sync::{
         Arc,
@@ -261,13 +262,14 @@ fn read<H: Hold>(frames: &Frames, hold: &H) {
     }
 }
 
-/// Readers hold versions 1 to 3, whose page lies in another frame each, while the writer replaces it and
-/// reuses what it may.
+/// Readers hold versions 1 to 3, whose page lies in another frame each, while the writer replaces
+/// it and reuses what it may.
 fn reuse_under_a_reader<H: Hold, R: Rule<H::Lease>>() -> usize {
     let (frames, mut writer) = Writer::<H, R>::new();
     let mut page = writer.page(1);
     let published = Arc::new(Published::new(Arc::new(writer.snapshot(1, &[(page, 1)])), 1));
-    // One holds its snapshot already, which leaves more preemptions for what follows; two look twice.
+    // One holds its snapshot already, which leaves more preemptions for what follows; two look
+    // twice.
     let (pinned, looked) = (published.pin(), Arc::clone(&published));
     let shared = frames.clone();
     let holding = thread::spawn(move || read(&shared, &*pinned));

@@ -1,5 +1,5 @@
-//! The stand-ins against what they stand for: the same random operations through both, one thread; and
-//! with threads, every outcome that the real channel shows is one that the stand-in can show.
+//! The stand-ins against what they stand for: the same random operations through both, one thread;
+//! and with threads, every outcome that the real channel shows is one that the stand-in can show.
 use recto::internals::sync::{Pointer, channel as stand_in};
 use recto_loom_tests::check;
 use std::{
@@ -46,7 +46,8 @@ fn in_loom(test: impl Fn() + Send + Sync + 'static) {
     builder.check(test);
 }
 
-/// Random operations on a channel, through either; what they answered, and how many messages lived on.
+/// Random operations on a channel, through either; what they answered, and how many messages lived
+/// on.
 macro_rules! channel_history {
     ($channel:path, $seed:expr) => {{
         use $channel as channel;
@@ -115,7 +116,8 @@ fn the_channel_answers_as_flume_does() {
     }
 }
 
-/// One sender waits for room, one does not, the receiver takes one and is dropped: what each was answered.
+/// One sender waits for room, one does not, the receiver takes one and is dropped: what each was
+/// answered.
 macro_rules! channel_race {
     ($channel:path, $spawn:path) => {{
         use $channel as channel;

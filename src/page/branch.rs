@@ -11,7 +11,7 @@ use super::{
     Run,
     arrays::Arrays,
     cell::{PartKey, read_separator, separator_len, write_separator},
-    check_header, check_index, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, read_u32, set_field,
     split::balanced_cut,
@@ -154,7 +154,7 @@ impl<'p> Branch<'p> {
     /// can be.
     #[inline]
     pub fn new(page: &'p [u8]) -> Result<Branch<'p>> {
-        let count = field(page, COUNT);
+        let count = checked_count(page)?;
         check_header(page, Kind::Branch, ARRAYS.end(count))?;
         let (start, len) = (field(page, PREFIX_START), field(page, PREFIX_LEN));
         match page.get(start..start + len) {
@@ -347,17 +347,6 @@ impl<'p> BranchMut<'p> {
         self.put(CHILDREN, i, &child.page.0.to_le_bytes());
         self.put(BIRTHS, i, &child.birth.to_le_bytes());
         Ok(())
-    }
-
-    /// Replaces the separator of child `i`, which is not 0. False, and nothing changed: it does not
-    /// fit. A run in the old separator is the caller's to free.
-    pub fn set_separator(&mut self, i: usize, separator: NewKey<'_>) -> Result<bool> {
-        assert!(i > 0, "child 0 has no separator");
-        let copy = self.page.to_vec();
-        check_index(self.page, i, self.as_branch().count)?;
-        let mut entries = Branch::new(&copy)?.entries()?;
-        entries[i].separator = Parts::new(separator);
-        self.rebuild(&entries)
     }
 
     /// Removes all children.

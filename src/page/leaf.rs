@@ -13,7 +13,7 @@ use super::{
     CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN,
     arrays::Arrays,
     cell::{Cell, PartKey},
-    check_header, check_index, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
     split::balanced_cut,
@@ -41,7 +41,7 @@ impl<'p> Leaf<'p> {
     /// a leaf can be.
     #[inline]
     pub fn new(page: &'p [u8]) -> Result<Leaf<'p>> {
-        let count = field(page, COUNT);
+        let count = checked_count(page)?;
         check_header(page, Kind::Leaf, ARRAYS.end(count))?;
         Ok(Leaf { page, count })
     }
@@ -128,12 +128,6 @@ impl<'p> Leaf<'p> {
         Ok(self.entry(i)?.0)
     }
 
-    /// The value of entry `i`.
-    #[inline]
-    pub fn value(self, i: usize) -> Result<CellValue<'p>> {
-        Ok(self.entry(i)?.1)
-    }
-
     /// Entry `i`.
     #[inline]
     pub fn entry(self, i: usize) -> Result<(CellKey<'p>, CellValue<'p>)> {
@@ -141,11 +135,6 @@ impl<'p> Leaf<'p> {
             Some((key, value)) => Ok((CellKey::Inline(key), CellValue::Inline(value))),
             None => self.cell(i).map(|cell| (cell.key.cell_key(), cell.value)),
         }
-    }
-
-    /// What entry `i` takes of the page, its elements of the arrays included, in bytes.
-    pub fn entry_bytes(self, i: usize) -> Result<usize> {
-        Ok(self.cell(i)?.len + ARRAYS.entry_bytes())
     }
 
     /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together,
@@ -262,7 +251,7 @@ impl<'p> LeafMut<'p> {
         let leaf = self.as_leaf();
         let (at, old) = (leaf.offset(i)?, leaf.cell(i)?);
         let new_len = Cell::new_len(old.key, value);
-        let (old_len, value_len) = (old.len, old.value.len());
+        let (old_len, value_len) = (old.len, old.value.bytes_in_cell());
         if old.can_overwrite(value) {
             let spare = old_len - new_len;
             Cell::overwrite(&mut self.page[at..at + old_len], value_len, value);

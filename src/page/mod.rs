@@ -184,11 +184,6 @@ pub fn level(page: &[u8]) -> u8 {
     page[LEVEL.start]
 }
 
-/// Entries of a leaf, children of a branch.
-pub fn count(page: &[u8]) -> usize {
-    field(page, COUNT)
-}
-
 /// The page as its parent names it.
 pub fn child(page: &[u8]) -> Child {
     Child { page: id(page), birth: birth(page).0 as u32 }
@@ -251,18 +246,38 @@ pub fn verify(page: &[u8], id: PageId, seed: u32) -> Result<()> {
 #[inline]
 pub fn expect(page: &[u8], meant: Child, table: u32, level: u8) -> Result<()> {
     let kind = if level == 0 { Kind::Leaf } else { Kind::Branch };
-    let same = wide_field(page, ID) == meant.page.0
-        && wide_field(page, BIRTH.start..BIRTH.start + 4) == meant.birth
-        && wide_field(page, TABLE) == table
-        && page[KIND.start] == kind as u8
-        && page[LEVEL.start] == level;
+    // Two words that hold all of it, for this is on the way of every get (measured: 40 instructions
+    // less a page than field by field).
+    let name = u64::from(meant.page.0) | u64::from(meant.birth) << 32;
+    let place = u64::from(table) | u64::from(kind as u8) << 32 | u64::from(level) << 40;
+    let same = page.first_chunk::<HEADER_BYTES>().is_some_and(|header| {
+        let found = (word(header, ID.start), word(header, TABLE.start) & PLACE_MASK);
+        found == (name, place)
+    });
     if same { Ok(()) } else { Err(unexpected(page, meant, table, kind, level)) }
+}
+
+// A number and the low half of a birth are neighbours; table, kind and level are.
+const _: () = assert!(BIRTH.start == ID.start + 4);
+const _: () = assert!(KIND.start == TABLE.start + 4 && LEVEL.start == TABLE.start + 5);
+/// The bytes of table, kind and level in the word at [`TABLE`].
+const PLACE_MASK: u64 = (1 << 48) - 1;
+
+/// Eight bytes of a header at `at`, a constant.
+#[inline]
+fn word(header: &[u8; HEADER_BYTES], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&header[at..at + 8]);
+    u64::from_le_bytes(word)
 }
 
 /// The error of [`expect`]: the first thing that differs.
 #[cold]
 #[inline(never)]
 fn unexpected(page: &[u8], meant: Child, table: u32, kind: Kind, level: u8) -> Error {
+    if page.len() < HEADER_BYTES {
+        return Error::corrupt_page(meant.page.0, SHORT);
+    }
     let found = child(page);
     let reason = if found.page != meant.page {
         format!("it says that it is page {}", found.page.0)
@@ -289,14 +304,23 @@ fn damaged(page: &[u8], reason: &str) -> Error {
     Error::corrupt_page(id(page).0, reason)
 }
 
-/// What leaves and branches check before anything else: that the page has a possible length, is of
-/// the kind, and that its arrays end before its cells begin, which begin in the page.
+const SHORT: &str = "a page is shorter than any page";
+
+/// Entries or children, of a page that has a possible length: first of all, so that the compiler
+/// knows the length wherever the header is read.
+#[inline]
+fn checked_count(page: &[u8]) -> Result<usize> {
+    if page.len() < PAGE_BYTES_MIN {
+        return Err(Error::corrupt_page(0, SHORT));
+    }
+    Ok(field(page, COUNT))
+}
+
+/// What leaves and branches check next: that the page is of the kind, and that its arrays end before
+/// its cells begin, which begin in the page.
 #[inline]
 fn check_header(page: &[u8], kind: Kind, arrays_end: usize) -> Result<()> {
     debug_assert!(page.len() <= PAGE_BYTES_MAX);
-    if page.len() < PAGE_BYTES_MIN {
-        return Err(Error::corrupt_page(0, "a page is shorter than any page"));
-    }
     if page[KIND.start] != kind as u8 {
         return Err(damaged(page, "its kind is not the one that its level asks for"));
     }

@@ -5,7 +5,7 @@
 /// An odd number without pattern (the golden ratio's bits).
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 /// How many tags a scan compares at once.
-const GROUP: usize = 16;
+const GROUP: usize = 32;
 
 /// Multiplies to 128 bits and folds, so that every bit of the input reaches the top (as in wyhash).
 #[inline]
@@ -35,25 +35,38 @@ pub fn tag(key: &[u8]) -> u8 {
 
 /// The indexes at which a page's tags equal one.
 pub struct Matches<'p> {
-    /// The tags, and what follows them up to a multiple of the group.
+    /// The tags that were not compared yet, and what follows them.
     groups: &'p [[u8; GROUP]],
-    count: usize,
+    /// How many tags there are from the first of the last group on that was compared.
+    left: usize,
     tag: u8,
-    /// The index of the first tag of `groups`.
+    /// The index of the first tag of that group.
     base: usize,
-    /// One byte of 0x80 for each match left in the group before `base`.
-    hits: u128,
+    /// One bit for each match left in it.
+    hits: u32,
 }
 
 impl<'p> Matches<'p> {
     /// The matches of `tag` among the `count` tags at `start`.
     #[inline]
     pub fn new(page: &'p [u8], start: usize, count: usize, tag: u8) -> Matches<'p> {
-        // The bytes behind the last tag belong to other arrays; `next` cuts their matches off.
-        let end = start + count.next_multiple_of(GROUP);
-        let (groups, _) = page.get(start..end).unwrap_or(&[]).as_chunks();
-        let (base, hits) = (0, 0);
-        Matches { groups, count, tag, base, hits }
+        let groups = page.get(start..).unwrap_or(&[]).as_chunks().0;
+        let mut matches = Matches { groups, left: count, tag, base: 0, hits: 0 };
+        matches.compare();
+        matches
+    }
+
+    /// Compares the next group. The bytes behind the last tag belong to other arrays: their bits are
+    /// cut off.
+    #[inline]
+    fn compare(&mut self) {
+        let Some((group, rest)) = self.groups.split_first() else {
+            self.left = 0;
+            return;
+        };
+        self.groups = rest;
+        let in_use = u32::MAX.checked_shr(GROUP.saturating_sub(self.left) as u32);
+        self.hits = equal(group, self.tag) & in_use.unwrap_or(0);
     }
 }
 
@@ -63,24 +76,33 @@ impl Iterator for Matches<'_> {
     #[inline]
     fn next(&mut self) -> Option<usize> {
         while self.hits == 0 {
-            let (group, rest) = self.groups.split_first()?;
-            self.groups = rest;
-            self.base += GROUP;
-            // Compiled to one vector comparison; most groups hold no match.
-            let equal = group.iter().map(|&tag| u8::from(tag == self.tag));
-            if equal.fold(0, |any, equal| any | equal) != 0 {
-                self.hits = hits(*group, self.tag);
+            if self.left <= GROUP {
+                return None;
             }
+            self.left -= GROUP;
+            self.base += GROUP;
+            self.compare();
         }
-        let i = self.base - GROUP + self.hits.trailing_zeros() as usize / 8;
+        let i = self.base + self.hits.trailing_zeros() as usize;
         self.hits &= self.hits - 1;
-        (i < self.count).then_some(i)
+        Some(i)
     }
 }
 
-/// 0x80 in the bytes where `group` equals `tag`: exact, with no carry from byte to byte.
-fn hits(group: [u8; GROUP], tag: u8) -> u128 {
-    const LOW: u128 = u128::from_le_bytes([0x7F; GROUP]);
-    let zero_where_equal = u128::from_le_bytes(group) ^ u128::from_le_bytes([tag; GROUP]);
-    !(((zero_where_equal & LOW) + LOW) | zero_where_equal | LOW)
+/// One bit for each of `group` that equals `tag`.
+///
+/// All of a group at once, without a branch: the tags are the first bytes that a get waits for, and a
+/// branch on them that is mispredicted keeps the CPU from going on to the next get meanwhile.
+#[inline]
+fn equal(group: &[u8; GROUP], tag: u8) -> u32 {
+    const LOW: u64 = u64::from_le_bytes([0x7F; 8]);
+    /// Brings the lowest bit of each byte together in the highest one.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let (words, _) = group.as_chunks::<8>();
+    words.iter().enumerate().fold(0, |hits, (i, &word)| {
+        let zero_where_equal = u64::from_le_bytes(word) ^ u64::from_le_bytes([tag; 8]);
+        // 0x80 in the bytes that are zero: exact, with no carry from byte to byte.
+        let found = !(((zero_where_equal & LOW) + LOW) | zero_where_equal | LOW);
+        hits | ((found >> 7).wrapping_mul(GATHER) >> 56 << (8 * i)) as u32
+    })
 }

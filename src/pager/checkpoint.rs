@@ -2,8 +2,8 @@
 //! Owns: [`Cut`], what one checkpoint writes, and the order in which it does. Keeps I3.
 //!
 //! Until the first byte of a meta page is written, a checkpoint that fails is merely abandoned: no
-//! meta page names what it wrote. From then on a failure poisons, for a meta page that seems lost may
-//! still reach the disk later. A failed sync poisons at any point (I10).
+//! meta page names what it wrote. From then on a failure poisons, for a meta page that seems lost
+//! may still reach the disk later. A failed sync poisons at any point (I10).
 
 use super::{Pager, write::DirtyPage};
 use crate::{
@@ -68,16 +68,20 @@ pub fn write_cut(pager: &Arc<Pager>, cut: &Cut) -> Result<(), Failure> {
         write_extra(pager, extra).map_err(Failure::Abandoned)?;
     }
     pager.file.sync().map_err(Failure::Poisoned)?;
+    write_metas(pager, &cut.meta).map_err(Failure::Poisoned)
+}
+
+/// Makes `meta` the newest meta page, in both slots. A failure leaves it open which one counts.
+pub fn write_metas(pager: &Pager, meta: &Meta) -> Result<()> {
     // The other slot first; then the same meta page over the former newest, so that one rotten bit
     // in the newest never falls back to a state whose pages have been overwritten.
-    let other = PageId((cut.meta.sequence % 2) as u32);
-    let former = PageId(1 - other.0);
-    write_meta(pager, &cut.meta, other).map_err(Failure::Poisoned)?;
-    write_meta(pager, &cut.meta, former).map_err(Failure::Poisoned)
+    let other = PageId((meta.sequence % 2) as u32);
+    write_meta(pager, meta, other)?;
+    write_meta(pager, meta, PageId(1 - other.0))
 }
 
 /// Writes one meta page and syncs it.
-pub fn write_meta(pager: &Pager, meta: &Meta, slot: PageId) -> Result<()> {
+fn write_meta(pager: &Pager, meta: &Meta, slot: PageId) -> Result<()> {
     let mut bytes = vec![0; pager.page_bytes];
     bytes[..META_BYTES].copy_from_slice(&meta.encode());
     pager.file.write_at(&bytes, slot.offset(pager.page_bytes))?;

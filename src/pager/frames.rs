@@ -1,20 +1,22 @@
 //! The arena: pages in memory, at places that never move.
-//! Owns: [`Frames`] (shared, for readers), [`FrameWriter`] (the writer thread's only handle), and the
-//! memory behind them. One of the rooms where `unsafe` is allowed.
-//! Keeps I1: a frame is written only while it is *fresh*, that is, by the request that allocated it,
-//! before anyone else knows its number.
+//! Owns: [`Frames`] (shared, for readers), [`FrameWriter`] (the writer thread's only handle), and
+//! the memory behind them. One of the rooms where `unsafe` is allowed.
+//! Keeps I1: a frame is written only while it is *fresh*, that is, by the request that allocated
+//! it, before anyone else knows its number.
 //! Absent on purpose: which page lies in which frame (`slots`), and who still reads (`reclaim`).
 //!
 //! # The life of a frame, and why its bytes are never written while they are read
 //! 1. *Free*: its number is in the pool, and nobody else knows it.
-//! 2. *Fresh*: allocated by the request in progress. Only [`FrameWriter::bytes_mut`] writes, through
-//!    `&mut` and after a check that the frame is fresh; until the request ends, its number is in no
-//!    published tree, so no reader asks for it. Or it is being *filled* by one reader, who alone knows
-//!    the number until it is put into a slot (Release there, Acquire by whoever loads the slot).
+//! 2. *Fresh*: allocated by the request in progress. Only [`FrameWriter::bytes_mut`] writes,
+//!    through `&mut` and after a check that the frame is fresh; until the request ends, its number
+//!    is in no published tree, so no reader asks for it. Or it is being *filled* by one reader, who
+//!    alone knows the number until it is put into a slot (Release there, Acquire by whoever loads
+//!    the slot).
 //! 3. *Shared*: the request has ended. Nobody writes.
-//! 4. [`FrameWriter::reuse`] makes it free. Its caller owes the reclaim rule: no pin lies between the
-//!    frame's birth and end. The last access through a pin comes before its lease's flag (Release),
-//!    that before the reclaimer's look at it (Acquire), that before this call and the next write.
+//! 4. [`FrameWriter::reuse`] makes it free. Its caller owes the reclaim rule: no pin lies between
+//!    the frame's birth and end. The last access through a pin comes before its lease's flag
+//!    (Release), that before the reclaimer's look at it (Acquire), that before this call and the
+//!    next write.
 //!
 //! A frame of several pages is an overflow run: an allocation of its own, given back when reused.
 
@@ -105,8 +107,8 @@ struct Numbers {
 }
 
 impl Frames {
-    /// An arena of frames of `page_bytes`, and the handle that writes in it. Readers may fill frames
-    /// up to `cache_bytes` in all.
+    /// An arena of frames of `page_bytes`, and the handle that writes in it. Readers may fill
+    /// frames up to `cache_bytes` in all.
     pub fn new(page_bytes: usize, cache_bytes: usize) -> (Arc<Frames>, FrameWriter) {
         let frames = Arc::new(Frames {
             page_bytes,
@@ -124,13 +126,13 @@ impl Frames {
         (frames, writer)
     }
 
-    /// The bytes of a frame, all its pages. For readers: of a frame that a slot names and a pin holds.
-    /// The writer asks its own handle.
+    /// The bytes of a frame, all its pages. For readers: of a frame that a slot names and a pin
+    /// holds. The writer asks its own handle.
     #[inline]
     pub fn bytes(&self, frame: FrameId) -> FrameRef<'_> {
         let (block, piece) = self.find(frame);
-        // SAFETY: not written while borrowed: a slot named the frame, so it is shared, and the caller's
-        // pin keeps it from being reused (file head, 3 and 4).
+        // SAFETY: not written while borrowed: a slot named the frame, so it is shared, and the
+        // caller's pin keeps it from being reused (file head, 3 and 4).
         unsafe { block.piece(piece) }
     }
 
@@ -149,7 +151,8 @@ impl Frames {
         // From here on the frame goes back if `write` fails or panics.
         let filled = Filled { frames: self, frame, kept: false };
         let (block, piece) = self.find(frame);
-        // SAFETY: the only access: the number just came from the pool and is not told to anyone yet.
+        // SAFETY: the only access: the number just came from the pool and is not told to anyone
+        // yet.
         let bytes = unsafe { block.piece_mut(piece) };
         memory::lend(bytes, write)?;
         Ok(filled)
@@ -186,8 +189,8 @@ impl Frames {
         // Acquire: pairs with the Release in `take`; the block's own fields were written before.
         let block = places[index].0.load(Acquire);
         assert!(!block.is_null(), "a run is asked for only while it is in use");
-        // SAFETY: made by `Box::into_raw` in `take`, initialized before its address was stored, and freed
-        // only by `give_back`, whose callers owe the reclaim rule, or by `drop`.
+        // SAFETY: made by `Box::into_raw` in `take`, initialized before its address was stored, and
+        // freed only by `give_back`, whose callers owe the reclaim rule, or by `drop`.
         unsafe { &*block }
     }
 
@@ -240,8 +243,8 @@ impl Frames {
             let place = &self.runs[chunk].get().expect("found above")[index];
             // Acquire: pairs with the Release in `take`.
             let block = place.0.swap(ptr::null_mut(), Acquire);
-            // SAFETY: made by `Box::into_raw` in `take`; the swap makes this the only call that frees
-            // it; nobody reads it, as this function's callers know.
+            // SAFETY: made by `Box::into_raw` in `take`; the swap makes this the only call that
+            // frees it; nobody reads it, as this function's callers know.
             drop(unsafe { Box::from_raw(block) });
             (pool.runs.give_back(frame.0 & !RUN), bytes)
         };
@@ -254,8 +257,8 @@ impl Drop for Frames {
         for place in self.runs.iter().filter_map(OnceLock::get).flatten() {
             let block = place.0.swap(ptr::null_mut(), Acquire);
             if !block.is_null() {
-                // SAFETY: made by `Box::into_raw` in `take` and not freed since, or it would be null;
-                // `&mut self` means that nobody borrows it.
+                // SAFETY: made by `Box::into_raw` in `take` and not freed since, or it would be
+                // null; `&mut self` means that nobody borrows it.
                 drop(unsafe { Box::from_raw(block) });
             }
         }
@@ -336,8 +339,8 @@ impl FrameWriter {
     /// A fresh frame of `pages` pages. Its former content means nothing; it is not zeroed.
     ///
     /// # Errors
-    /// [`Error::Full`] if the machine has no memory for it. The limit on dirty bytes is the pager's to
-    /// keep; [`Frames::written_bytes`] is what it compares.
+    /// [`Error::Full`] if the machine has no memory for it. The limit on dirty bytes is the pager's
+    /// to keep; [`Frames::written_bytes`] is what it compares.
     pub fn alloc(&mut self, pages: u32) -> Result<FrameId> {
         let frame = self.frames.take(pages, Use::Written)?;
         let (request, made_by) = (self.request, self.made_by(frame));
@@ -358,8 +361,8 @@ impl FrameWriter {
     pub fn bytes_mut(&mut self, frame: FrameId) -> FrameMut<'_> {
         assert!(self.is_fresh(frame), "only a fresh frame is written");
         let (block, piece) = self.frames.find(frame);
-        // SAFETY: exclusive: fresh, so its number is in no published tree and no reader asks for it (file
-        // head, 2); this handle is the only one, and it is borrowed mutably.
+        // SAFETY: exclusive: fresh, so its number is in no published tree and no reader asks for it
+        // (file head, 2); this handle is the only one, and it is borrowed mutably.
         unsafe { block.piece_mut(piece) }
     }
 
@@ -437,8 +440,8 @@ mod memory {
         piece_bytes: usize,
     }
 
-    // SAFETY: the memory is owned; what may be done with it from which thread is the duty of the callers of
-    // `piece` and `piece_mut`.
+    // SAFETY: the memory is owned; what may be done with it from which thread is the duty of the
+    // callers of `piece` and `piece_mut`.
     unsafe impl Send for Block {}
     // SAFETY: as above; `&Block` alone gives no access to the bytes.
     unsafe impl Sync for Block {}
@@ -447,8 +450,9 @@ mod memory {
         /// Zeroed memory for `pieces` of `piece_bytes`; none if there is not that much.
         pub fn new(pieces: usize, piece_bytes: usize) -> Option<Block> {
             let bytes = pieces.checked_mul(piece_bytes)?.checked_add(ALIGN)?;
-            // Aligned by hand: asked for zeroed memory at a great alignment, std writes the zeros itself and
-            // touches every page; at this one the system hands out pages that cost nothing until used.
+            // Aligned by hand: asked for zeroed memory at a great alignment, std writes the zeros
+            // itself and touches every page; at this one the system hands out pages that cost
+            // nothing until used.
             let layout = Layout::from_size_align(bytes, 16).ok()?;
             // SAFETY: the layout's size is at least ALIGN, not zero.
             let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
@@ -477,8 +481,8 @@ mod memory {
         /// Nobody writes the piece while the answer lives.
         #[inline]
         pub unsafe fn piece(&self, piece: usize) -> FrameRef<'_> {
-            // SAFETY: in bounds (`at`); initialized (zeroed when allocated); not written meanwhile, as the
-            // caller promises; freed only when `self` is dropped.
+            // SAFETY: in bounds (`at`); initialized (zeroed when allocated); not written meanwhile,
+            // as the caller promises; freed only when `self` is dropped.
             unsafe { slice::from_raw_parts(self.at(piece), self.piece_bytes) }
         }
 
@@ -487,8 +491,8 @@ mod memory {
         /// # Safety
         /// Nobody reads or writes the piece while the answer lives, but through it.
         pub unsafe fn piece_mut(&self, piece: usize) -> FrameMut<'_> {
-            // SAFETY: in bounds (`at`); initialized (zeroed when allocated); exclusive, as the caller promises;
-            // freed only when `self` is dropped.
+            // SAFETY: in bounds (`at`); initialized (zeroed when allocated); exclusive, as the
+            // caller promises; freed only when `self` is dropped.
             unsafe { slice::from_raw_parts_mut(self.at(piece), self.piece_bytes) }
         }
     }
@@ -503,8 +507,8 @@ mod memory {
 
 #[cfg(loom)]
 mod memory {
-    //! The memory of frames as models see it: reading a piece while it is written, or reusing it under
-    //! a reader, is a race that loom reports.
+    //! The memory of frames as models see it: reading a piece while it is written, or reusing it
+    //! under a reader, is a race that loom reports.
     use crate::sync::cell::{ConstPtr, MutPtr, UnsafeCell};
     use std::{
         marker::PhantomData,
@@ -517,8 +521,8 @@ mod memory {
         piece_bytes: usize,
     }
 
-    // SAFETY: what may be done with the pieces from which thread is the duty of the callers of `piece` and
-    // `piece_mut`, and loom checks it.
+    // SAFETY: what may be done with the pieces from which thread is the duty of the callers of
+    // `piece` and `piece_mut`, and loom checks it.
     unsafe impl Sync for Block {}
 
     impl Block {

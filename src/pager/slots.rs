@@ -79,7 +79,8 @@ impl Slots {
         let Some(chunk) = self.chunks[chunk].get() else {
             return Slot::Cold;
         };
-        // Acquire: pairs with the Release in `set` and `fill`; the frame's bytes were written before.
+        // Acquire: pairs with the Release in `set` and `fill`; the frame's bytes were written
+        // before.
         Slot::of(chunk[index].load(Acquire))
     }
 
@@ -89,8 +90,8 @@ impl Slots {
         self.word(page).store(slot.word(), Release);
     }
 
-    /// Changes the state of a page from cold, as a reader may that reaches it through a pinned tree;
-    /// else answers the state that it has.
+    /// Changes the state of a page from cold, as a reader may that reaches it through a pinned
+    /// tree; else answers the state that it has.
     pub fn fill(&self, page: u32, slot: Slot) -> Result<(), Slot> {
         // Release: the frame's bytes, filled by this reader, come before; pairs with the Acquire in
         // `load`. Acquire on failure: another reader's frame is about to be read.

@@ -19,9 +19,9 @@ use std::{
 };
 
 use crate::{
-    Error, Result,
+    error::{Error, Result},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Condvar, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
         lock, thread_local, wait,
     },
@@ -35,11 +35,18 @@ thread_local! {
 /// The store that requests and answers belong to: its own threads, and whether it is poisoned.
 /// The default one is a new store's.
 #[derive(Clone)]
-pub struct Home(Arc<AtomicBool>);
+pub struct Home(Arc<Household>);
+
+struct Household {
+    is_poisoned: AtomicBool,
+    /// Asks for a sync that nobody has promised.
+    want_sync: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
 
 impl Default for Home {
     fn default() -> Home {
-        Home(Arc::new(AtomicBool::new(false)))
+        let (is_poisoned, want_sync) = (AtomicBool::new(false), OnceLock::new());
+        Home(Arc::new(Household { is_poisoned, want_sync }))
     }
 }
 
@@ -61,12 +68,23 @@ impl Home {
     /// From now on requests that are dropped unanswered answer [`Error::Poisoned`].
     pub fn poison(&self) {
         // Release: pairs with `is_poisoned`. The answers themselves travel under their own locks.
-        self.0.store(true, Ordering::Release);
+        self.0.is_poisoned.store(true, Ordering::Release);
     }
 
     /// Whether the store is poisoned.
     pub fn is_poisoned(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.is_poisoned.load(Ordering::Acquire)
+    }
+
+    /// Who is asked when a caller wants a commit durable that was promised less. Set once.
+    pub fn on_sync_wanted(&self, ask: impl Fn() + Send + Sync + 'static) {
+        let _ = self.0.want_sync.set(Box::new(ask));
+    }
+
+    fn want_sync(&self) {
+        if let Some(ask) = self.0.want_sync.get() {
+            ask();
+        }
     }
 
     fn is(&self, other: &Home) -> bool {
@@ -108,6 +126,7 @@ pub fn promise<T>(home: &Home, promised: Promised) -> (Promise<T>, Commit<T>) {
             is_durable: false,
             failed: None,
             value: None,
+            wants_sync: false,
             sleepers: 0,
             last_ticket: COMMIT_TICKET,
             wakers: Vec::new(),
@@ -135,6 +154,8 @@ struct State<T> {
     /// Set when it failed; a commit may still fail when it is visible, but not yet durable.
     failed: Option<Error>,
     value: Option<T>,
+    /// The caller has asked for more than was promised.
+    wants_sync: bool,
     /// Threads that wait.
     sleepers: u32,
     last_ticket: u64,
@@ -279,23 +300,14 @@ impl<T> Promise<T> {
         });
     }
 
+    /// Whether the caller has asked for a sync that was not promised.
+    pub fn wants_sync(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| lock(&shared.state).wants_sync)
+    }
+
     /// Whether anybody may still ask. True may be stale, false is for good: there is no other end.
     pub fn is_awaited(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1)
-    }
-
-    /// Changes what the caller was promised, before the first answer.
-    pub fn set_promised(&self, promised: Promised) {
-        self.advance(|state| {
-            debug_assert!(state.version.is_none(), "promised anew after the answer");
-            // Whoever waits for the commit as a whole, waits for the new promise.
-            for (ticket, goal, _) in &mut state.wakers {
-                if *ticket == COMMIT_TICKET {
-                    *goal = promised;
-                }
-            }
-            state.promised = promised;
-        });
     }
 
     fn advance(&self, change: impl FnOnce(&mut State<T>)) {
@@ -353,8 +365,17 @@ impl<T> Commit<T> {
         Answer { commit: self, goal: Promised::Visible, ticket: None }
     }
 
-    /// The moment from which the commit survives a power cut.
+    /// The moment from which the commit survives a power cut. Asks for a sync if the commit was
+    /// promised none.
     pub fn durable(&self) -> Answer<'_, T> {
+        let mut state = lock(&self.shared.state);
+        let asks = state.promised == Promised::Visible && !state.is_durable && !state.wants_sync;
+        // Set before the asking: a commit that is not logged yet is asked for when it is.
+        state.wants_sync |= asks;
+        drop(state);
+        if asks {
+            self.shared.home.want_sync();
+        }
         Answer { commit: self, goal: Promised::Durable, ticket: None }
     }
 }
@@ -400,6 +421,19 @@ impl<T> fmt::Debug for Commit<T> {
 }
 
 /// One of the two moments of a [`Commit`]: wait for it with [`wait`](Self::wait), or `.await` it.
+/// Any number of threads and tasks may wait for one commit.
+///
+/// ```
+/// use recto::{Store, Table};
+/// const AGES: Table<&str, u64> = Table::new("ages");
+///
+/// let store = Store::in_memory()?;
+/// let commit = store.submit_with(|tx| tx.table(&AGES)?.insert("ada", 36))?;
+/// let visible = commit.visible().wait()?;
+/// assert_eq!(commit.durable().wait()?, visible); // both moments tell the commit's version
+/// assert!(commit.wait()?); // the closure's own value
+/// # Ok::<(), recto::Error>(())
+/// ```
 #[must_use = "an answer does nothing unless it is waited for"]
 pub struct Answer<'c, T = u64> {
     commit: &'c Commit<T>,

@@ -23,7 +23,7 @@ use super::{
     line::Line,
 };
 use crate::{
-    Error, Result,
+    error::{Error, Result},
     sync::{
         Arc, Mutex,
         channel::{self, Receiver, SendTimeoutError, Sender, TrySendError},
@@ -167,11 +167,6 @@ impl<R: Send> Requests<R> {
         self.shared().close();
     }
 
-    /// Whether the queue is closed.
-    pub fn is_closed(&self) -> bool {
-        self.shared().gate.is_closed()
-    }
-
     /// Requests queued now; those of callers who are blocked before a full queue are not counted.
     pub fn depth(&self) -> usize {
         self.shared().sender.len()
@@ -182,11 +177,6 @@ impl<R: Send> Requests<R> {
         self.shared().capacity
     }
 
-    /// Wakes the writer without a request. Never blocks and takes no lock.
-    pub fn nudge(&self) {
-        self.shared().gate.nudge();
-    }
-
     /// Something that nudges the writer, and does not keep the queue open.
     pub fn nudger(&self) -> Nudger
     where
@@ -194,11 +184,6 @@ impl<R: Send> Requests<R> {
     {
         let shared = self.shared().clone();
         Nudger(Arc::new(Box::new(move || shared.gate.nudge())))
-    }
-
-    /// The store that the queue belongs to.
-    pub fn home(&self) -> &Home {
-        &self.shared().home
     }
 
     fn shared(&self) -> &Arc<Shared<R>> {
@@ -270,16 +255,6 @@ impl<R> Inbox<R> {
         let request = self.receiver.try_recv().ok()?;
         self.shared.line.call_next();
         Some(request)
-    }
-
-    /// Requests queued now.
-    pub fn depth(&self) -> usize {
-        self.receiver.len()
-    }
-
-    /// Closes the queue.
-    pub fn close(&self) {
-        self.shared.close();
     }
 }
 
@@ -428,11 +403,9 @@ impl<B: Bench> Work<B> {
         self.settle.as_ref().is_some_and(|settle| settle.is_awaited())
     }
 
-    /// Changes what the caller was promised, before the first answer.
-    pub fn set_promised(&mut self, promised: Promised) {
-        if let Some(settle) = &mut self.settle {
-            settle.set_promised(promised);
-        }
+    /// Whether the caller has asked for a sync that was not promised.
+    pub fn wants_sync(&self) -> bool {
+        self.settle.as_ref().is_some_and(|settle| settle.wants_sync())
     }
 
     /// The answering end, once the closure has been run. Answering one that was not is our own bug;
@@ -465,8 +438,8 @@ trait Settle: Send {
     fn durable(&mut self);
     fn done(self: Box<Self>, version: u64);
     fn fail(self: Box<Self>, error: Error);
-    fn set_promised(&mut self, promised: Promised);
     fn is_awaited(&self) -> bool;
+    fn wants_sync(&self) -> bool;
 }
 
 /// Where a closure leaves what it returned.
@@ -567,12 +540,12 @@ impl<T: Send> Settle for Owned<T> {
         quietly(|| drop(self));
     }
 
-    fn set_promised(&mut self, promised: Promised) {
-        self.promise.set_promised(promised);
-    }
-
     fn is_awaited(&self) -> bool {
         self.promise.is_awaited()
+    }
+
+    fn wants_sync(&self) -> bool {
+        self.promise.wants_sync()
     }
 }
 
@@ -596,12 +569,12 @@ impl Settle for Borrowed {
         self.0.fail(error);
     }
 
-    fn set_promised(&mut self, promised: Promised) {
-        self.0.set_promised(promised);
-    }
-
     fn is_awaited(&self) -> bool {
         self.0.is_awaited()
+    }
+
+    fn wants_sync(&self) -> bool {
+        self.0.wants_sync()
     }
 }
 

@@ -87,6 +87,10 @@ impl Acknowledge for BatchAck {
     fn is_awaited(&self) -> bool {
         self.promise.is_awaited()
     }
+
+    fn wants_sync(&self) -> bool {
+        self.promise.wants_sync()
+    }
 }
 
 /// The answer to a closure that was applied.
@@ -119,6 +123,10 @@ impl Acknowledge for WorkAck {
     fn is_awaited(&self) -> bool {
         self.work.as_ref().is_some_and(Work::is_awaited)
     }
+
+    fn wants_sync(&self) -> bool {
+        self.work.as_ref().is_some_and(Work::wants_sync)
+    }
 }
 
 /// The answer to a control.
@@ -138,6 +146,10 @@ impl Acknowledge for ControlAck {
     }
 
     fn is_awaited(&self) -> bool {
+        true
+    }
+
+    fn wants_sync(&self) -> bool {
         true
     }
 }

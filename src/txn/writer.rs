@@ -1,11 +1,13 @@
 //! The writer thread: takes requests, applies them in groups, logs each group, hands it on.
 //! Owns: [`Writer`] and its loop. Keeps I2 and I11.
 //!
-//! A group is what was in the queue when the writer came to look. Each request is its own savepoint;
-//! the group is one log record. While one group syncs, the next is applied. A request that outgrew
-//! the log ends its group, and the group commits by a checkpoint (the room `checkpoint`).
+//! A group is what was in the queue when the writer came to look. Each request is its own
+//! savepoint; the group is one log record. While one group syncs, the next is applied. A request
+//! that outgrew the log ends its group, and the group commits by a checkpoint (the room
+//! `checkpoint`).
 
 use super::{
+    answer::Home,
     checkpoint::DurableMark,
     checkpointer::Checkpointer,
     metrics::{self, Metrics},
@@ -18,8 +20,8 @@ use super::{
 use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
-    pager::{Pager, Pages},
-    publish::{Bell, Generation, Pin, Published, Version},
+    pager::{Pager, Pages, write::WritePager},
+    publish::{Bell, Generation, Published, Version},
     sync::{Arc, thread},
     wal::{Log, Syncer},
 };
@@ -45,6 +47,47 @@ pub struct Engine {
     pub options: Options,
     /// How the writer hears of dropped snapshots.
     pub bell: Arc<Bell>,
+}
+
+impl Engine {
+    /// The engine of a store that shows `first`, where everything up to `durable` is durable.
+    pub fn new(
+        first: Arc<View>,
+        home: &Home,
+        durable: Version,
+        options: Options,
+        bell: Arc<Bell>,
+    ) -> Engine {
+        let word = first.generation.0;
+        let published = Arc::new(Published::new(first, word));
+        let metrics = Arc::new(Metrics::default());
+        let pipeline = Pipeline::new(published.clone(), metrics.clone(), home.clone(), durable);
+        let checkpointer = Checkpointer::default();
+        Engine { published, pipeline, checkpointer, metrics, options, bell }
+    }
+
+    /// Tells the gauges how things stand.
+    pub fn gauge(&self, pages: &WritePager, log_bytes: u64) {
+        let gauges = &self.metrics.gauges;
+        let (free, waiting, end) = pages.space_pages();
+        metrics::set(&gauges.log_bytes, log_bytes);
+        metrics::set(&gauges.dirty_bytes, pages.dirty_bytes());
+        metrics::set(&gauges.frame_bytes, pages.frame_bytes());
+        metrics::set(&gauges.free_pages, u64::from(free));
+        metrics::set(&gauges.waiting_pages, waiting);
+        metrics::set(&gauges.file_pages, u64::from(end));
+        metrics::set(&gauges.page_bytes, pages.page_bytes() as u64);
+        metrics::set(&gauges.snapshots, pages.snapshots().saturating_sub(1) as u64);
+    }
+}
+
+impl Engine {
+    /// Lets go of the page file and its lock, but for the snapshots that live on.
+    pub fn publish_closed(&self) {
+        let version = self.published.pin().version;
+        let closed = View::closed(version, Generation(u64::MAX));
+        self.published.publish(Arc::new(closed), u64::MAX);
+    }
 }
 
 /// The writer thread's own.
@@ -253,13 +296,16 @@ impl Writer {
                 if self.unsynced_commits >= u64::from(n) {
                     gathered.needs_sync = true;
                 } else if self.unsynced_commits >= u64::from(n / 2) {
-                    // Begun at half, in the background, so that a steady stream seldom waits for it.
+                    // Begun at half, in the background, so that a steady stream seldom waits for
+                    // it.
                     gathered.sync_by = Some(now);
                 }
             }
             Durability::Interval(within) => {
-                let by = now + within / 2;
-                gathered.sync_by = Some(gathered.sync_by.map_or(by, |earlier| earlier.min(by)));
+                // A time beyond what the clock can tell never comes.
+                if let Some(by) = now.checked_add(within / 2) {
+                    gathered.sync_by = Some(gathered.sync_by.map_or(by, |earlier| earlier.min(by)));
+                }
             }
             Durability::None => {}
         }
@@ -352,17 +398,8 @@ impl Writer {
     }
 
     /// Tells the gauges how things stand.
-    fn gauge(&self) {
-        let (gauges, pages) = (&self.engine.metrics.gauges, &self.state.pages);
-        let (free, waiting, end) = pages.space_pages();
-        metrics::set(&gauges.log_bytes, self.log.bytes());
-        metrics::set(&gauges.dirty_bytes, pages.dirty_bytes());
-        metrics::set(&gauges.frame_bytes, pages.frame_bytes());
-        metrics::set(&gauges.free_pages, u64::from(free));
-        metrics::set(&gauges.waiting_pages, waiting);
-        metrics::set(&gauges.file_pages, u64::from(end));
-        metrics::set(&gauges.page_bytes, pages.page_bytes() as u64);
-        metrics::set(&gauges.snapshots, pages.snapshots().saturating_sub(1) as u64);
+    pub fn gauge(&self) {
+        self.engine.gauge(&self.state.pages, self.log.bytes());
     }
 
     /// Publishes the newest state once more, behind the groups that wait: frames and pages given up
@@ -381,12 +418,14 @@ impl Writer {
         if self.engine.pipeline.poison().is_some() {
             return;
         }
+        self.state.pages.take_cached();
         self.state.pages.reclaim();
         let pager = Arc::clone(self.state.pages.pager());
-        if !pager.has_map() && pager.take_pressure() {
+        if pager.take_pressure() {
             let generation = self.next_generation();
             self.state.pages.evict(self.engine.options.cache_bytes / 2, generation);
             self.republish(generation);
+            self.state.pages.reclaim();
         }
         self.maybe_checkpoint();
         self.gauge();

@@ -71,19 +71,6 @@ fn a_commit_answers_when_its_promise_is_kept_and_not_before() {
 }
 
 #[test]
-fn a_promise_can_be_changed_before_its_answer() {
-    let (promise, mut commit) = promise(&Home::default(), Promised::Visible);
-    let bell = Arc::new(Bell::default());
-    assert!(poll(&mut commit, &bell).is_pending());
-    promise.set_promised(Promised::Durable);
-    promise.visible(1, 1);
-    assert_eq!(bell.rung(), 0);
-    promise.durable();
-    assert_eq!(bell.rung(), 1);
-    assert_eq!(commit.wait().unwrap(), 1);
-}
-
-#[test]
 fn a_dropped_promise_says_closed_or_poisoned() {
     let home = Home::default();
     let (first, commit) = promise::<u64>(&home, Promised::Durable);

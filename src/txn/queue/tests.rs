@@ -109,7 +109,7 @@ fn is_inside<R>(requests: &Requests<R>) -> bool {
 fn a_nudge_wakes_the_writer_and_one_is_enough_for_many() {
     let (requests, mut inbox) = queue(1, &Home::default());
     let nudger = requests.nudger();
-    requests.nudge();
+    nudger.clone().nudge();
     nudger.nudge();
     assert!(matches!(inbox.recv(None), Received::Nudged));
     assert!(matches!(inbox.recv(Some(Duration::ZERO)), Received::TimedOut), "merged");
@@ -388,7 +388,7 @@ fn write<T: Send, E: From<Error> + Send>(
     closure: impl FnOnce(&mut SmallTx<'_>) -> Result<T, E> + Send,
 ) -> Result<T, E> {
     let send = |work| requests.send(work).map_err(|_| Error::Closed);
-    run_borrowed::<Small, _, T, E, _>(requests.home(), Promised::Durable, send, closure)
+    run_borrowed::<Small, _, T, E, _>(&requests.0.0.home, Promised::Durable, send, closure)
 }
 
 #[derive(Debug)]
@@ -428,7 +428,7 @@ fn a_closure_borrows_from_its_caller_both_ways() {
 #[test]
 fn errors_and_panics_undo_a_closure_alone_and_reach_its_caller() {
     let (requests, inbox) = queue(4, &Home::default());
-    let writer = writer(inbox, |work, version| work.done(version));
+    let writer = writer(inbox, Work::done);
     let error = write::<(), Mine>(&requests, |tx| {
         tx.0.push(1);
         Err(Mine::Own("mine".to_owned()))
@@ -460,9 +460,7 @@ struct NoisyDrop;
 
 impl Drop for NoisyDrop {
     fn drop(&mut self) {
-        if !thread::panicking() {
-            panic!("noisy");
-        }
+        assert!(thread::panicking(), "noisy");
     }
 }
 
@@ -537,7 +535,6 @@ fn a_caller_that_unwinds_stays_until_its_closure_is_gone() {
 fn the_stores_failure_comes_before_the_closures_value() {
     let (requests, inbox) = queue(4, &Home::default());
     let writer = writer(inbox, |mut work, version| {
-        work.set_promised(Promised::Durable);
         work.visible(version);
         work.fail(Error::Poisoned);
     });
@@ -547,6 +544,8 @@ fn the_stores_failure_comes_before_the_closures_value() {
     writer.join().unwrap();
 }
 
+type Closure = Box<dyn FnOnce(&mut SmallTx<'_>) -> Result<String> + Send>;
+
 #[test]
 fn an_owned_closure_answers_its_commit() {
     let home = Home::default();
@@ -555,7 +554,7 @@ fn an_owned_closure_answers_its_commit() {
         work.visible(version);
         work.durable();
     });
-    let submit = |closure: Box<dyn FnOnce(&mut SmallTx<'_>) -> Result<String> + Send>| {
+    let submit = |closure: Closure| {
         let (work, commit) = owned::<Small, _, _>(&home, Promised::Durable, closure);
         requests.send(work).unwrap();
         commit

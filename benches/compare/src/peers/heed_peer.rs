@@ -1,0 +1,81 @@
+//! LMDB, through heed. Durable with the default flags; `NO_SYNC` for the rows that do not sync.
+
+use super::{Entries, Mode, Peer, word};
+use crate::entries::{self, Key, Value};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, WithTls, types::Bytes};
+use std::path::Path;
+
+/// An LMDB environment with one database.
+pub struct Lmdb {
+    env: Env<WithTls>,
+    db: Database<Bytes, Bytes>,
+}
+
+impl Lmdb {
+    /// Opens one.
+    pub fn open(dir: &Path, mode: Mode) -> Lmdb {
+        let mut options = EnvOpenOptions::new();
+        options.map_size(64 << 30).max_dbs(1).max_readers(200);
+        if mode == Mode::NoSync {
+            // SAFETY: the flag endangers the data in a crash of the machine, not this process.
+            unsafe { options.flags(EnvFlags::NO_SYNC) };
+        }
+        // SAFETY: the directory is ours, and nobody else opens it.
+        let env = unsafe { options.open(dir) }.expect("lmdb opens");
+        let mut tx = env.write_txn().unwrap();
+        let db = env.create_database(&mut tx, Some("entries")).unwrap();
+        tx.commit().unwrap();
+        Lmdb { env, db }
+    }
+}
+
+impl Peer for Lmdb {
+    fn gets(&self, keys: &[Key]) -> u64 {
+        let tx = self.env.read_txn().unwrap();
+        let get = |key: &Key| self.db.get(&tx, key).unwrap().map_or(0, word);
+        keys.iter().map(get).fold(0, u64::wrapping_add)
+    }
+
+    fn gets_dependent(&self, start: u64, count: usize, of: u64) -> u64 {
+        let tx = self.env.read_txn().unwrap();
+        (0..count as u64).fold(start, |i, step| {
+            let found = self.db.get(&tx, &entries::key(i)).unwrap();
+            entries::next(found.unwrap_or_default(), step, of)
+        })
+    }
+
+    fn gets_each(&self, keys: &[Key]) -> u64 {
+        let get = |key: &Key| {
+            let tx = self.env.read_txn().unwrap();
+            self.db.get(&tx, key).unwrap().map_or(0, word)
+        };
+        keys.iter().map(get).fold(0, u64::wrapping_add)
+    }
+
+    fn scan(&self) -> u64 {
+        let tx = self.env.read_txn().unwrap();
+        self.db.iter(&tx).unwrap().fold(0, |sum, entry| {
+            let (key, value) = entry.unwrap();
+            sum.wrapping_add(word(key)).wrapping_add(word(value))
+        })
+    }
+
+    fn put(&self, key: &Key, value: &Value) {
+        let mut tx = self.env.write_txn().unwrap();
+        self.db.put(&mut tx, key, value).unwrap();
+        tx.commit().expect("lmdb commits");
+    }
+
+    fn batch(&self, entries: &mut Entries<'_>) {
+        let mut tx = self.env.write_txn().unwrap();
+        for (key, value) in entries {
+            self.db.put(&mut tx, &key, &value).unwrap();
+        }
+        tx.commit().expect("lmdb commits");
+    }
+
+    fn close(self: Box<Self>) {
+        self.env.force_sync().expect("lmdb syncs");
+        self.env.prepare_for_closing();
+    }
+}

@@ -1,0 +1,133 @@
+//! recto itself.
+
+use super::{Entries, Mode, Peer, word};
+use crate::entries::{self, KEY_BYTES, Key, VALUE_BYTES, Value};
+use recto::{Batch, Durability, Options, Stats, Store, Table, WriteTx};
+use std::path::Path;
+
+const ENTRIES: Table<&[u8], &[u8]> = Table::new("entries");
+const ARRAYS: Table<[u8; KEY_BYTES], [u8; VALUE_BYTES]> = Table::new("arrays");
+
+/// A store of ours.
+pub struct Recto {
+    store: Store,
+}
+
+impl Recto {
+    /// Opens one.
+    pub fn open(dir: &Path, mode: Mode) -> Recto {
+        let durability = match mode {
+            Mode::Durable => Durability::Sync,
+            Mode::NoSync => Durability::None,
+        };
+        Recto { store: options(durability).open(dir).expect("recto opens") }
+    }
+
+    /// What it counts.
+    pub fn stats(&self) -> Stats {
+        self.store.stats()
+    }
+
+    /// As `gets_each`, by the call for one get.
+    pub fn gets_by_store(&self, keys: &[Key]) -> u64 {
+        let get = |key: &Key| self.store.get(&ENTRIES, key).unwrap().map_or(0, |v| word(&v));
+        keys.iter().map(get).fold(0, u64::wrapping_add)
+    }
+
+    /// Inserts entries one by one in one closure.
+    pub fn insert_each(&self, entries: &mut Entries<'_>) {
+        let insert = |tx: &mut WriteTx<'_>| {
+            let mut table = tx.table(&ENTRIES)?;
+            for (key, value) in entries {
+                table.insert(&key, &value)?;
+            }
+            Ok(())
+        };
+        self.store.write(insert).expect("recto inserts");
+    }
+
+    /// Inserts entries by the bulk path.
+    pub fn extend(&self, entries: &[(Key, Value)]) {
+        let entries = entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        self.store.write(|tx| tx.table(&ENTRIES)?.extend(entries)).expect("recto extends");
+    }
+
+    /// As [`extend`](Self::extend), into a table whose entries need not lie in memory before.
+    pub fn extend_arrays(&self, entries: &mut Entries<'_>) {
+        self.store.write(|tx| tx.table(&ARRAYS)?.extend(entries)).expect("recto extends");
+    }
+
+    /// Inserts one entry as a batch and does not wait.
+    pub fn submit(&self, key: &Key, value: &Value) -> recto::Commit {
+        let mut batch = Batch::new();
+        batch.insert(&ENTRIES, key, value);
+        self.store.submit(batch).expect("recto takes a batch")
+    }
+}
+
+fn options(durability: Durability) -> Options {
+    Options::new().durability(durability).dirty_bytes(256 << 20)
+}
+
+impl Peer for Recto {
+    fn gets(&self, keys: &[Key]) -> u64 {
+        let snapshot = self.store.snapshot();
+        let table = snapshot.table(&ENTRIES).unwrap();
+        let get = |key: &Key| table.get(key).unwrap().map_or(0, word);
+        keys.iter().map(get).fold(0, u64::wrapping_add)
+    }
+
+    fn gets_dependent(&self, start: u64, count: usize, of: u64) -> u64 {
+        let snapshot = self.store.snapshot();
+        let table = snapshot.table(&ENTRIES).unwrap();
+        (0..count as u64).fold(start, |i, step| {
+            let found = table.get(&entries::key(i)).unwrap();
+            entries::next(found.unwrap_or_default(), step, of)
+        })
+    }
+
+    fn gets_each(&self, keys: &[Key]) -> u64 {
+        let mut reader = self.store.reader();
+        let mut get = |key: &Key| {
+            let table = reader.snapshot().table(&ENTRIES).unwrap();
+            table.get(key).unwrap().map_or(0, word)
+        };
+        keys.iter().map(&mut get).fold(0, u64::wrapping_add)
+    }
+
+    fn get_many(&self, keys: &[Key], group: usize) -> u64 {
+        let snapshot = self.store.snapshot();
+        let table = snapshot.table(&ENTRIES).unwrap();
+        let mut sum = 0_u64;
+        for keys in keys.chunks(group) {
+            let values = table.get_many(keys.iter().map(Key::as_slice)).unwrap();
+            sum = values.iter().flatten().map(|value| word(value)).fold(sum, u64::wrapping_add);
+        }
+        sum
+    }
+
+    fn scan(&self) -> u64 {
+        let snapshot = self.store.snapshot();
+        let entries = snapshot.table(&ENTRIES).unwrap().iter().unwrap();
+        entries.fold(0, |sum, entry| {
+            let (key, value) = entry.unwrap();
+            sum.wrapping_add(word(key)).wrapping_add(word(value))
+        })
+    }
+
+    fn put(&self, key: &Key, value: &Value) {
+        self.store.write(|tx| tx.table(&ENTRIES)?.insert(key, value)).expect("recto inserts");
+    }
+
+    fn batch(&self, entries: &mut Entries<'_>) {
+        let mut batch = Batch::new();
+        for (key, value) in entries {
+            batch.insert(&ENTRIES, &key, &value);
+        }
+        self.store.submit(batch).expect("recto takes a batch").wait().expect("recto commits");
+    }
+
+    fn close(self: Box<Self>) {
+        self.store.close().expect("recto closes");
+    }
+}
