@@ -1,5 +1,5 @@
-//! Several threads commit and checkpoint while an operation fails somewhere: what was acknowledged is
-//! there, what was refused is there whole or not at all, and the version counts what is there.
+//! Several threads commit and checkpoint while an operation fails somewhere: what was acknowledged
+//! is there, what was refused is there whole or not at all, and the version counts what is there.
 //! Owns: [`storm`].
 
 use super::{dice::Dice, oracle::options, watchdog::Watchdog};
