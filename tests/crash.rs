@@ -1,7 +1,7 @@
 //! Power cuts after every operation, and every operation failing, on the simulated disk.
 //!
-//! `RECTO_CRASH_IMAGES` is how many images each workload opens (the long run: 1,000,000),
-//! `RECTO_CRASH_SEED` where it begins, `RECTO_CRASH_STORMS` how many runs of threads meet a failure.
+//! `RECTO_CRASH_IMAGES` is how many images each workload opens (the long run: 1,000,000) and
+//! `RECTO_CRASH_STORMS` how many runs of threads meet a failure, beginning at `RECTO_CRASH_SEED`.
 //! Threads make runs differ: what a failure prints is the record.
 
 #[path = "crash/deal.rs"]
