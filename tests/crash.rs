@@ -55,9 +55,7 @@ fn enumerate_with(name: &str, workload: Workload, images_per_cut: usize) {
     let Tally { images, deep_images, cuts, .. } = tally;
     let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
     let rate = (images + deep_images) * 1000 / millis;
-    println!(
-        "{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate}/s"
-    );
+    println!("{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate}/s");
 }
 
 #[test]
