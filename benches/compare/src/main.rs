@@ -46,6 +46,12 @@ fn main() -> ExitCode {
         reads::spin(Path::new(dir), count.parse().expect("a count"), rounds.parse().expect("rounds"));
         return ExitCode::SUCCESS;
     }
+    if let [puts, dir, count] = words.as_slice()
+        && puts == "puts"
+    {
+        writes::spin(Path::new(dir), count.parse().expect("a count"));
+        return ExitCode::SUCCESS;
+    }
     let Some(asked) = asked(&words) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
