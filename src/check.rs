@@ -1,11 +1,12 @@
 //! The whole store, page by page: everything that checksums cannot prove.
-//! Owns: [`CheckReport`] and the sum over all tables: every page of the file is in one tree, or in one
-//! of the runs beside them, or free, and only once. Absent on purpose: repair.
+//! Owns: [`CheckReport`] and the sum over all tables: every page of the file is in one tree, or in
+//! one of the runs beside them, or free, and only once. Absent on purpose: repair.
 
 use crate::{
     error::{Error, Result},
     page::{PageId, meta::META_PAGES},
     store::Store,
+    txn::writer::Writer,
 };
 
 /// What a check found; damage is its error instead.
@@ -26,8 +27,8 @@ pub struct CheckReport {
 
 impl Store {
     /// Reads every page of the newest version and checks it: checksums, births, order within and
-    /// between pages, separators, levels, the counts of entries, every overflow run, the catalog, and
-    /// that each page of the file is used once or free. Readers and writers go on.
+    /// between pages, separators, levels, the counts of entries, every overflow run, the catalog,
+    /// and that each page of the file is used once or free. Readers and writers go on.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first damage.
@@ -37,7 +38,7 @@ impl Store {
 
     /// As [`check`](Self::check); `progress` is told the pages seen and the pages there are.
     pub fn check_with(&self, mut progress: impl FnMut(u64, u64)) -> Result<CheckReport> {
-        let inventory = self.inspect(|writer| writer.inventory())?;
+        let inventory = self.inspect(Writer::inventory)?;
         let mut ledger = Ledger::new(inventory.end);
         for extent in &inventory.extras {
             ledger.enter(extent.first, extent.pages, "a run beside the trees")?;

@@ -2,7 +2,8 @@
 //! Owns: [`Error`], [`Corruption`], [`Limit`], [`Result`].
 //! Absent on purpose: an `Other(String)`; an error that nobody can match on helps nobody.
 
-use std::{fmt, io, sync::Arc};
+use crate::sync::PlainArc as Arc;
+use std::{fmt, io};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -36,7 +37,7 @@ pub enum Error {
     },
     /// The table exists with other key or value types.
     TypeMismatch(Arc<TypeMismatch>),
-    /// The snapshot outlived [`Options::reader_timeout`](crate::Options::reader_timeout).
+    /// The snapshot was held for too long: its owner is asked to let go. Nothing answers this yet.
     SnapshotEvicted {
         /// The version that the snapshot showed.
         version: u64,

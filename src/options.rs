@@ -33,6 +33,8 @@ pub const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// The smallest log segment.
 pub const LOG_SEGMENT_BYTES_MIN: u64 = 16 * 1024;
+/// The largest log segment.
+pub const LOG_SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// The smallest room for dirty pages.
 pub const DIRTY_BYTES_MIN: u64 = 256 * 1024;
 
@@ -73,9 +75,10 @@ pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 ///     .durability(Durability::EveryCommits(100))
 ///     .queue_capacity(1000)
 ///     .open(dir.path())?;
-/// # store.close() }
+/// # store.close().map(drop) }
 /// ```
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, with its setter")]
 pub struct Options {
     pub(crate) create: bool,
     pub(crate) page_bytes: Option<usize>,
@@ -191,7 +194,8 @@ impl Options {
         self
     }
 
-    /// How long [`Store::close`](crate::Store::close) waits for the writer to finish. Default: 30 s.
+    /// How long [`Store::close`](crate::Store::close) waits for the writer to finish. Default: 30
+    /// s.
     #[must_use]
     pub fn close_timeout(mut self, close_timeout: Duration) -> Options {
         self.close_timeout = close_timeout;
@@ -241,8 +245,11 @@ impl Options {
         at_least("dirty_bytes", self.dirty_bytes, DIRTY_BYTES_MIN)?;
         at_least("log_segment_bytes", self.log_segment_bytes, LOG_SEGMENT_BYTES_MIN)?;
         at_least("queue_capacity", self.queue_capacity as u64, 1)?;
-        if self.log_segment_bytes > u64::from(u32::MAX) {
-            return Err(Error::invalid("log_segment_bytes exceeds 4294967295 bytes"));
+        let log = self.log_segment_bytes;
+        if log > LOG_SEGMENT_BYTES_MAX || !log.is_multiple_of(512) {
+            return Err(Error::invalid(format!(
+                "log_segment_bytes of {log} is no multiple of 512 up to {LOG_SEGMENT_BYTES_MAX}"
+            )));
         }
         Ok(())
     }

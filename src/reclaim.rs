@@ -142,6 +142,14 @@ impl<T, L: Leased> Reclaimer<T, L> {
         }
     }
 
+    /// How many things are retired and not yet taken. Cost: a look at each pin.
+    #[allow(clippy::len_without_is_empty, reason = "how many is asked, whether any is not")]
+    pub fn len(&self) -> usize {
+        let hung =
+            |pin: &Pinned<T, L>| pin.fresh.len() + pin.passed.iter().map(Vec::len).sum::<usize>();
+        self.pins.iter().map(hung).sum::<usize>() + self.pending.len() + self.free.len()
+    }
+
     /// Everything retired and not yet taken, in no order, also what may still be undone.
     pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
         let hung =

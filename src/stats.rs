@@ -1,5 +1,6 @@
 //! What a store tells about itself.
-//! Owns: [`Stats`]. Absent on purpose: a registry of metrics; a feature may carry these numbers to one.
+//! Owns: [`Stats`]. Absent on purpose: a registry of metrics; a feature may carry these numbers to
+//! one.
 
 use crate::{
     store::Closed,
@@ -9,8 +10,8 @@ use crate::{
     },
 };
 
-/// What a store has done since it was opened, and what it holds. Gauges of the writer's state are as
-/// of its last group.
+/// What a store has done since it was opened, and what it holds. Gauges of the writer's state are
+/// as of its last group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -5,6 +5,9 @@
 //! Absent on purpose: poisoning of locks. A panic in a user's closure is caught where it is run,
 //! and nothing of ours panics while it holds a lock over half-changed data; so [`lock`] goes on.
 
+/// Counts what no model looks at and what may outlive one: the causes of errors.
+pub use std::sync::Arc as PlainArc;
+
 #[cfg(loom)]
 pub use modeled::*;
 #[cfg(not(loom))]

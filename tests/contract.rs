@@ -101,9 +101,8 @@ fn a_store_opened_to_be_read_shows_the_log_and_changes_nothing() -> Result<()> {
         all
     };
     let before = bytes_of(copy.path());
-    let readers: Vec<Store> = (0..2)
-        .map(|_| Options::new().read_only(true).open(copy.path()))
-        .collect::<Result<_>>()?;
+    let readers: Vec<Store> =
+        (0..2).map(|_| Options::new().read_only(true).open(copy.path())).collect::<Result<_>>()?;
     for reader in &readers {
         assert_eq!(reader.snapshot().version(), 501);
         assert_eq!(reader.get(&AGES, "n499")?, Some(499));

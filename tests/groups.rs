@@ -1,4 +1,5 @@
-//! Groups: one sync for many commits, a bounded queue before them, bounded room while they are applied.
+//! Groups: one sync for many commits, a bounded queue before them, bounded room while they are
+//! applied.
 
 use recto::{
     Batch, Commit, Durability, Error, Options, Resource, Result, Store, Table, TrySubmitError,

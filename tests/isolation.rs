@@ -51,7 +51,9 @@ fn readers_see_every_transfer_whole_or_not_at_all() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, SeqCst);
         readers.into_iter().map(|reader| reader.join().unwrap()).sum::<u64>()
     });
@@ -203,7 +205,8 @@ fn a_transaction_reads_its_own_writes_and_nobody_else_does() {
     assert_eq!(store.tables().unwrap(), ["names", "numbers"]);
 }
 
-/// Every commit leaves its mark; whoever sees version v sees the mark of the commit that was answered v.
+/// Every commit leaves its mark; whoever sees version v sees the mark of the commit that was
+/// answered v.
 #[test]
 fn versions_are_gapless_and_each_shows_the_commit_that_made_it() {
     const THREADS: u64 = 8;
@@ -242,7 +245,9 @@ fn versions_are_gapless_and_each_shows_the_commit_that_made_it() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, SeqCst);
     });
     let (made, seen) = (made.into_inner().unwrap(), seen.into_inner().unwrap());
@@ -293,7 +298,9 @@ fn a_batch_shows_whole_or_not_at_all() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, SeqCst);
     });
     store.check().unwrap();

@@ -3,16 +3,21 @@
 //!
 //! `RECTO_MODEL_SEEDS` is how many sequences each test runs, `RECTO_MODEL_SEED` repeats one.
 
+#[path = "model/compare.rs"]
+mod compare;
 #[path = "crash/deal.rs"]
 mod deal;
 #[path = "crash/dice.rs"]
 mod dice;
 #[path = "crash/model.rs"]
 mod model;
+#[path = "model/readers.rs"]
+mod readers;
 
+use compare::compare;
 use deal::Deal;
 use dice::{Dice, asked_for};
-use model::{Model, Op, Wrong, compare, compare_scan};
+use model::{Model, Op, Wrong, compare_scan};
 use recto::{
     Batch, Durability, Error, Options, Resource, Result, Snapshot, Store, simulation::SimDisk,
 };
@@ -52,6 +57,8 @@ struct Run {
     seed: u64,
     dice: Dice,
     deal: Deal,
+    /// The most entries of one bulk load.
+    extend_max: usize,
     place: Place,
     options: Options,
     /// A small cache may answer `Full` where the file is not mapped.
@@ -85,13 +92,14 @@ impl Run {
             tables: 1 + dice.below(4),
             keys: [5, 60, 400, 1500][dice.below(4)],
             value_bytes_max: [200, 5000, 60_000, 300_000][dice.below(4)],
-            extend_max: [20, 200, 600][dice.below(3)],
         };
+        let extend_max = [20, 200, 600][dice.below(3)];
         let store = Some(place.open(options.clone()).expect("a new store"));
         Run {
             seed,
             dice,
             deal,
+            extend_max,
             place,
             options,
             may_lack_cache,
@@ -146,7 +154,26 @@ impl Run {
             1..=4 => 8,
             _ => 2,
         };
-        (0..1 + self.dice.below(len)).map(|_| self.deal.any(&mut self.dice)).collect()
+        (0..=self.dice.below(len)).map(|_| self.op()).collect()
+    }
+
+    fn op(&mut self) -> Op {
+        let (deal, dice) = (self.deal, &mut self.dice);
+        match dice.below(60) {
+            0 => Op::Drop { table: dice.below(deal.tables) },
+            1 => Op::Rename { from: dice.below(deal.tables), to: dice.below(deal.tables) },
+            2 => Op::PopFirst { table: deal.table(dice) },
+            3 => Op::PopLast { table: deal.table(dice) },
+            4 => Op::Retain { table: deal.table(dice), of: 2 + dice.below(9) },
+            5..=7 => {
+                let len = dice.below(self.extend_max + 1);
+                let entries = (0..len).map(|_| (deal.key(dice), deal.value(dice))).collect();
+                Op::Extend { table: deal.table(dice), entries }
+            }
+            8..=10 => deal.range(dice),
+            11..=24 => Op::Remove { table: deal.table(dice), key: deal.key(dice) },
+            _ => deal.insert(dice),
+        }
     }
 
     fn transaction(&mut self) {
@@ -205,56 +232,51 @@ impl Run {
     fn burst(&mut self) {
         self.trace.push("burst".to_owned());
         let mut waiting = Vec::new();
-        let mut models = Vec::new();
-        for _ in 0..1 + self.dice.below(12) {
-            let mut model = models.last().unwrap_or(&self.model).clone();
+        for _ in 0..=self.dice.below(12) {
             if self.dice.once_in(6) {
-                let op = self.deal.any(&mut self.dice);
-                let doomed = self.store().submit_with(move |tx| {
-                    let _ = op.on_tx(tx);
-                    Err::<(), Error>(Error::Conflict)
-                });
-                match doomed.and_then(recto::Commit::wait) {
-                    Err(Error::Conflict) => {}
-                    Err(error) if self.is_excused(&error) => {}
-                    other => self.fail(&format!("a doomed closure: {other:?}")),
-                }
+                self.doom();
                 continue;
             }
-            let mut batch = Batch::new();
-            for _ in 0..1 + self.dice.below(12) {
+            let (mut batch, mut ops) = (Batch::new(), Vec::new());
+            for _ in 0..=self.dice.below(12) {
                 let op = self.deal.blind(&mut self.dice);
                 assert!(op.on_batch(&mut batch));
-                op.on_model(&mut model);
+                ops.push(op);
             }
             if self.dice.once_in(4) {
                 batch = batch.durability([Durability::Sync, Durability::None][self.dice.below(2)]);
             }
             match self.store().submit(batch) {
-                Ok(commit) => waiting.push(commit),
+                Ok(commit) => waiting.push((commit, ops)),
                 Err(error) => self.fail(&format!("a batch: {error}")),
             }
-            models.push(model);
         }
-        if self.may_lack_cache {
-            // One may have failed, and the models behind it with it: see below.
-            for commit in waiting {
-                if let Err(error) = commit.wait() {
-                    self.fail(&format!("a batch: {error}"));
+        for (commit, ops) in waiting {
+            match commit.wait() {
+                Ok(version) => {
+                    self.version += 1;
+                    self.expect_version(version);
+                    for op in ops {
+                        op.on_model(&mut self.model);
+                    }
                 }
-                self.version += 1;
-            }
-        } else {
-            for commit in waiting {
-                self.version += 1;
-                match commit.wait() {
-                    Ok(version) => self.expect_version(version),
-                    Err(error) => self.fail(&format!("a batch: {error}")),
-                }
+                Err(error) if self.is_excused(&error) => {}
+                Err(error) => self.fail(&format!("a batch: {error}")),
             }
         }
-        if let Some(model) = models.pop() {
-            self.model = model;
+    }
+
+    /// A closure that fails among commits on their way.
+    fn doom(&mut self) {
+        let op = self.op();
+        let doomed = self.store().submit_with(move |tx| {
+            let _ = op.on_tx(tx);
+            Err::<(), Error>(Error::Conflict)
+        });
+        match doomed.and_then(recto::Commit::wait) {
+            Err(Error::Conflict) => {}
+            Err(error) if self.is_excused(&error) => {}
+            other => self.fail(&format!("a doomed closure: {other:?}")),
         }
     }
 
@@ -387,7 +409,7 @@ fn run(place: impl Fn() -> Place) {
     if let Some(seed) = asked_for("RECTO_MODEL_SEED") {
         return Run::new(seed, place()).run(150);
     }
-    for seed in 0..asked_for("RECTO_MODEL_SEEDS").unwrap_or(25) {
+    for seed in 0..asked_for("RECTO_MODEL_SEEDS").unwrap_or(60) {
         Run::new(seed, place()).run(150);
     }
 }

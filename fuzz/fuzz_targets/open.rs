@@ -1,6 +1,6 @@
 //! Files from somewhere else, with right checksums and anything in them: opening, reading, checking
-//! and writing answer with errors, never with a panic, a hang or more memory than the files justify.
-//! Over memory, that is without a map.
+//! and writing answer with errors, never with a panic, a hang or more memory than the files
+//! justify. Over memory, that is without a map.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -76,7 +76,7 @@ fn options() -> Options {
 /// A store with trees of several levels, runs of keys and values, free pages, and a log.
 fn build(is_closed: bool) -> Result<Files> {
     let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let store = open_storage(options(), Arc::clone(&memory))?;
+    let store = open_storage(options(), &memory)?;
     store.write(|tx| {
         let mut blobs = tx.table(&BLOBS)?;
         for i in 0..600u32 {
@@ -264,8 +264,8 @@ fuzz_target!(|input: Input| {
         forge_log(operations, &mut files).expect("memory does not fail");
     }
     damage(&input, &mut files);
-    let storage = storage(&files).expect("memory does not fail");
-    let Ok(store) = open_storage(options(), Arc::new(storage)) else {
+    let storage: Arc<dyn Storage> = Arc::new(storage(&files).expect("memory does not fail"));
+    let Ok(store) = open_storage(options(), &storage) else {
         return;
     };
     // Each may be refused; none may fail in another way.

@@ -352,17 +352,6 @@ impl<'p> BranchMut<'p> {
         Ok(())
     }
 
-    /// Replaces the separator of child `i`, which is not 0. False, and nothing changed: it does not
-    /// fit. A run in the old separator is the caller's to free.
-    pub fn set_separator(&mut self, i: usize, separator: NewKey<'_>) -> Result<bool> {
-        assert!(i > 0, "child 0 has no separator");
-        let copy = self.page.to_vec();
-        check_index(self.page, i, self.as_branch().count)?;
-        let mut entries = Branch::new(&copy)?.entries()?;
-        entries[i].separator = Parts::new(separator);
-        self.rebuild(&entries)
-    }
-
     /// Removes all children.
     pub fn clear(&mut self) {
         let page_bytes = self.page.len();

@@ -121,7 +121,7 @@ pub enum NewValue<'a> {
 
 impl CellValue<'_> {
     /// The bytes of the value in its cell, without its length.
-    pub fn len(self) -> usize {
+    pub fn bytes_in_cell(self) -> usize {
         match self {
             CellValue::Inline(bytes) => bytes.len(),
             CellValue::Run(_) => RUN_BYTES,

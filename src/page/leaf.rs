@@ -137,12 +137,6 @@ impl<'p> Leaf<'p> {
         Ok(self.entry(i)?.0)
     }
 
-    /// The value of entry `i`.
-    #[inline]
-    pub fn value(self, i: usize) -> Result<CellValue<'p>> {
-        Ok(self.entry(i)?.1)
-    }
-
     /// Entry `i`.
     #[inline]
     pub fn entry(self, i: usize) -> Result<(CellKey<'p>, CellValue<'p>)> {
@@ -150,11 +144,6 @@ impl<'p> Leaf<'p> {
             Some((key, value)) => Ok((CellKey::Inline(key), CellValue::Inline(value))),
             None => self.cell(i).map(|cell| (cell.key.cell_key(), cell.value)),
         }
-    }
-
-    /// What entry `i` takes of the page, its elements of the arrays included, in bytes.
-    pub fn entry_bytes(self, i: usize) -> Result<usize> {
-        Ok(self.cell(i)?.len + ARRAYS.entry_bytes())
     }
 
     /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together,
@@ -271,7 +260,7 @@ impl<'p> LeafMut<'p> {
         let leaf = self.as_leaf();
         let (at, old) = (leaf.offset(i)?, leaf.cell(i)?);
         let new_len = Cell::new_len(old.key, value);
-        let (old_len, value_len) = (old.len, old.value.len());
+        let (old_len, value_len) = (old.len, old.value.bytes_in_cell());
         if old.can_overwrite(value) {
             let spare = old_len - new_len;
             Cell::overwrite(&mut self.page[at..at + old_len], value_len, value);

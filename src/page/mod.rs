@@ -178,11 +178,6 @@ pub fn level(page: &[u8]) -> u8 {
     page[LEVEL.start]
 }
 
-/// Entries of a leaf, children of a branch.
-pub fn count(page: &[u8]) -> usize {
-    field(page, COUNT)
-}
-
 /// The page as its parent names it.
 pub fn child(page: &[u8]) -> Child {
     Child { page: id(page), birth: birth(page).0 as u32 }
@@ -315,8 +310,8 @@ fn checked_count(page: &[u8]) -> Result<usize> {
     Ok(field(page, COUNT))
 }
 
-/// What leaves and branches check next: that the page is of the kind, and that its arrays end before
-/// its cells begin, which begin in the page.
+/// What leaves and branches check next: that the page is of the kind, and that its arrays end
+/// before its cells begin, which begin in the page.
 #[inline]
 fn check_header(page: &[u8], kind: Kind, arrays_end: usize) -> Result<()> {
     debug_assert!(page.len() <= PAGE_BYTES_MAX);

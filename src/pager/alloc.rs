@@ -139,7 +139,8 @@ impl FreeSpace {
         }
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; every extent lies below `end`.
+    /// Reads what [`encode`](Self::encode) wrote, zeros behind it allowed; every extent lies below
+    /// `end`.
     ///
     /// # Errors
     /// `Error::Corrupt` for anything else.
@@ -147,6 +148,11 @@ impl FreeSpace {
         let mut space = FreeSpace::new(end);
         let (mut rest, mut last) = (bytes, 0u32);
         while !rest.is_empty() {
+            // No extent has no pages, so two zeros can only be the padding.
+            if rest.starts_with(&[0, 0]) || rest == [0] {
+                padding_only(rest)?;
+                break;
+            }
             let extent = number(&mut rest).zip(number(&mut rest));
             let (gap, pages) = extent.ok_or_else(|| damaged("an extent is cut short"))?;
             let start = last.checked_add(gap).filter(|&start| start >= 2 && pages > 0);
@@ -159,6 +165,10 @@ impl FreeSpace {
         }
         Ok(space)
     }
+}
+
+fn padding_only(rest: &[u8]) -> Result<()> {
+    if rest.iter().all(|&byte| byte == 0) { Ok(()) } else { Err(damaged("bytes behind its end")) }
 }
 
 fn damaged(reason: &str) -> Error {
@@ -200,7 +210,7 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let roll = (seed >> 33) as u32;
             if roll % 5 < 3 || runs.is_empty() {
-                let pages = if roll % 7 == 0 { roll / 7 % 9 + 2 } else { 1 };
+                let pages = if roll.is_multiple_of(7) { roll / 7 % 9 + 2 } else { 1 };
                 let first =
                     space.take(pages).or_else(|| space.take_at_end(pages)).expect("room is left");
                 for page in first.0..first.0 + pages {

@@ -2,8 +2,8 @@
 //! Owns: [`Cut`], what one checkpoint writes, and the order in which it does. Keeps I3.
 //!
 //! Until the first byte of a meta page is written, a checkpoint that fails is merely abandoned: no
-//! meta page names what it wrote. From then on a failure poisons, for a meta page that seems lost may
-//! still reach the disk later. A failed sync poisons at any point (I10).
+//! meta page names what it wrote. From then on a failure poisons, for a meta page that seems lost
+//! may still reach the disk later. A failed sync poisons at any point (I10).
 
 use super::{Pager, write::DirtyPage};
 use crate::{

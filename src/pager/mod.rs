@@ -1,6 +1,6 @@
 //! Pages by number, whether they lie in a frame or in the map.
-//! Owns: the traits [`Pages`] (what a tree reads through) and [`PagesMut`] (what it changes through),
-//! and [`Pager`], which all snapshots of a store share.
+//! Owns: the traits [`Pages`] (what a tree reads through) and [`PagesMut`] (what it changes
+//! through), and [`Pager`], which all snapshots of a store share.
 //! Keeps I4 (reading makes no system call beyond page faults of the map) and I9.
 
 pub mod alloc;
@@ -15,7 +15,7 @@ use crate::{
     publish::Version,
     storage::{StorageFile, map::Map},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
         lock,
     },
@@ -46,8 +46,8 @@ pub trait Pages {
 pub trait PagesMut: Pages {
     /// A fresh page: zeroed, its header's id, birth, table, kind and level filled in.
     fn alloc(&mut self, table: TableId, kind: Kind, level: u8) -> Result<Child>;
-    /// The page itself if this request made it, else a copy under a new number (header updated), the
-    /// old one retired. Afterwards [`page_mut`](Self::page_mut) may change it.
+    /// The page itself if this request made it, else a copy under a new number (header updated),
+    /// the old one retired. Afterwards [`page_mut`](Self::page_mut) may change it.
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child>;
     /// The bytes of a page that this request made.
     fn page_mut(&mut self, child: Child) -> Result<&mut [u8]>;
@@ -79,12 +79,13 @@ pub struct Pager {
     frames: Arc<Frames>,
     page_bytes: usize,
     seed: u32,
-    /// Frames of clean pages in the order they were filled, for storages without a map.
-    cached: Mutex<VecDeque<CachedPage>>,
+    /// Frames of clean pages that readers filled and the writer has not noted yet.
+    filled: Mutex<VecDeque<CachedPage>>,
     cached_bytes: AtomicU64,
     cache_bytes: u64,
     /// Raised by a reader that finds the cache nearly full; the writer evicts.
     pressed: AtomicBool,
+    on_pressure: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Pager {
@@ -105,10 +106,11 @@ impl Pager {
             frames,
             page_bytes,
             seed,
-            cached: Mutex::new(VecDeque::new()),
+            filled: Mutex::new(VecDeque::new()),
             cached_bytes: AtomicU64::new(0),
             cache_bytes,
             pressed: AtomicBool::new(false),
+            on_pressure: OnceLock::new(),
         }
     }
 
@@ -142,7 +144,8 @@ impl Pager {
         self.map.as_ref().is_some_and(|map| map.bytes(offset, len).is_some())
     }
 
-    /// The bytes of `len` bytes from a page on, wherever they are; verified on first touch by `verify`.
+    /// The bytes of `len` bytes from a page on, wherever they are; verified on first touch by
+    /// `verify`.
     #[inline]
     fn bytes(
         &self,
@@ -187,8 +190,11 @@ impl Pager {
         }
         let pages = len.div_ceil(self.page_bytes);
         let cached = self.cached_bytes() + (pages * self.page_bytes) as u64;
-        if cached > self.cache_bytes / 4 * 3 {
-            self.pressed.store(true, Ordering::Relaxed);
+        if cached > self.cache_bytes / 4 * 3 && !self.pressed.swap(true, Ordering::Relaxed) {
+            // An idle writer would never look.
+            if let Some(nudge) = self.on_pressure.get() {
+                nudge();
+            }
         }
         let filled = self.frames.fill(pages as u32, |bytes| {
             self.file.read_at(&mut bytes[..len], offset)?;
@@ -197,7 +203,8 @@ impl Pager {
         let frame = match self.slots.fill(page.0, Slot::Frame(filled.id())) {
             Ok(()) => {
                 let frame = filled.keep();
-                self.adopt(page, pages as u32, frame);
+                self.count_cached(pages as u32);
+                lock(&self.filled).push_back(CachedPage { page, pages: pages as u32, frame });
                 frame
             }
             Err(Slot::Frame(winner)) => winner,
@@ -231,18 +238,23 @@ impl Pager {
         self.bytes(run.first.page, len, |bytes| overflow::verify_run(bytes, run, self.seed))
     }
 
-    /// Notes that the frame of a clean page may be evicted.
-    fn adopt(&self, page: PageId, pages: u32, frame: FrameId) {
+    fn count_cached(&self, pages: u32) {
         let bytes = u64::from(pages) * self.page_bytes as u64;
         self.cached_bytes.fetch_add(bytes, Ordering::Relaxed);
-        lock(&self.cached).push_back(CachedPage { page, pages, frame });
     }
 
-    fn next_cached(&self) -> Option<CachedPage> {
-        let cached = lock(&self.cached).pop_front()?;
-        let bytes = u64::from(cached.pages) * self.page_bytes as u64;
+    fn uncount_cached(&self, pages: u32) {
+        let bytes = u64::from(pages) * self.page_bytes as u64;
         self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        Some(cached)
+    }
+
+    fn next_filled(&self) -> Option<CachedPage> {
+        lock(&self.filled).pop_front()
+    }
+
+    /// Who is told when the cache of clean pages is nearly full. Set once.
+    pub fn on_pressure(&self, nudge: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_pressure.set(Box::new(nudge));
     }
 
     /// The birth of a page of a tree, whose table and level the caller need not know.

@@ -19,7 +19,7 @@ use crate::{
     sync::Arc,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     ops::{Index, IndexMut},
 };
 
@@ -35,8 +35,10 @@ struct Tenant {
 /// The life of a frame, as the writer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tenancy {
-    /// Nothing of the writer's: free, or a clean page of a storage without a map.
+    /// Free, or filled by a reader and not noted yet.
     Vacant,
+    /// Its page is clean, and was read from where there is no map.
+    Cached,
     /// Its page was written since the last checkpoint and is alive.
     Dirty,
     /// Given up; some reader may still look at it.
@@ -69,7 +71,7 @@ pub struct DirtyPage {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Savepoint {
     made: usize,
-    undirtied: usize,
+    unsettled: usize,
     pages: RetireMark,
     frames: RetireMark,
 }
@@ -128,8 +130,10 @@ pub struct WritePager {
     waiting_frames: Reclaimer<FrameId>,
     /// Pages made by the group being applied, some of them given up again or used twice.
     made: Vec<PageId>,
-    /// Frames whose dirty page the group being applied gave up.
-    undirtied: Vec<FrameId>,
+    /// Frames whose page the group being applied gave up, and what they were before.
+    unsettled: Vec<(FrameId, Tenancy)>,
+    /// Frames of clean pages, oldest first, some of them given up since.
+    cached: VecDeque<CachedPage>,
     version: Version,
     generation: Generation,
     /// The version before the group in progress: no snapshot shows a later one.
@@ -161,7 +165,8 @@ impl WritePager {
             waiting_pages: Reclaimer::default(),
             waiting_frames: Reclaimer::default(),
             made: Vec::new(),
-            undirtied: Vec::new(),
+            unsettled: Vec::new(),
+            cached: VecDeque::new(),
             version: Version(0),
             generation: Generation(0),
             base: Version(0),
@@ -175,7 +180,8 @@ impl WritePager {
         })
     }
 
-    /// Never asks the device for more room: new pages stay in frames, for a store that is only read.
+    /// Never asks the device for more room: new pages stay in frames, for a store that is only
+    /// read.
     pub fn never_grow(&mut self) {
         self.file_pages = u32::MAX;
     }
@@ -195,10 +201,10 @@ impl WritePager {
         self.pager.frames.written_bytes() as u64 + self.pager.frames.filled_bytes() as u64
     }
 
-    /// Free pages, those that wait for a reader or a checkpoint, and the file's length in pages.
+    /// Free pages, those that wait for a reader or a checkpoint (a run counted once), and the
+    /// file's length in pages.
     pub fn space_pages(&self) -> (u32, u64, u32) {
-        let waiting = self.waiting_pages.iter().map(|extent| u64::from(extent.pages)).sum();
-        (self.space.pages(), waiting, self.space.end())
+        (self.space.pages(), self.waiting_pages.len() as u64, self.space.end())
     }
 
     /// How many snapshots were alive when last reclaimed, the published one included.
@@ -233,9 +239,10 @@ impl WritePager {
         self.freed_frames = frames;
     }
 
-    /// Starts a group behind version `base`: everything given up from now on ends with `generation`.
+    /// Starts a group behind version `base`: everything given up from now on ends with
+    /// `generation`.
     pub fn begin_group(&mut self, base: Version, generation: Generation) {
-        debug_assert!(self.made.is_empty() && self.undirtied.is_empty());
+        debug_assert!(self.made.is_empty() && self.unsettled.is_empty());
         self.base = base;
         self.generation = generation;
     }
@@ -249,8 +256,9 @@ impl WritePager {
         self.request
     }
 
-    /// Ends a request that is kept. What earlier requests of its group made and it gave up is free at
-    /// once: a group that rewrites the same rows many times would otherwise need room for them all.
+    /// Ends a request that is kept. What earlier requests of its group made and it gave up is free
+    /// at once: a group that rewrites the same rows many times would otherwise need room for them
+    /// all.
     pub fn end_request(&mut self) {
         let point = self.request;
         let mut pages = std::mem::take(&mut self.freed_pages);
@@ -266,15 +274,16 @@ impl WritePager {
         }
         self.freed_frames = frames;
         let tenants = &self.tenants;
-        let is_gone = |frame: &mut FrameId| tenants[*frame].state == Tenancy::Vacant;
-        self.undirtied.extract_if(point.undirtied.., is_gone).for_each(drop);
+        let is_gone =
+            |(frame, _): &mut (FrameId, Tenancy)| tenants[*frame].state == Tenancy::Vacant;
+        self.unsettled.extract_if(point.unsettled.., is_gone).for_each(drop);
     }
 
     /// A point of the group in progress to go back to.
     pub fn savepoint(&self) -> Savepoint {
         Savepoint {
             made: self.made.len(),
-            undirtied: self.undirtied.len(),
+            unsettled: self.unsettled.len(),
             pages: self.waiting_pages.mark(),
             frames: self.waiting_frames.mark(),
         }
@@ -284,13 +293,16 @@ impl WritePager {
     pub fn undo(&mut self, point: &Savepoint) {
         self.waiting_pages.undo(point.pages);
         self.waiting_frames.undo(point.frames);
-        for index in point.undirtied..self.undirtied.len() {
-            let frame = self.undirtied[index];
+        for index in point.unsettled..self.unsettled.len() {
+            let (frame, before) = self.unsettled[index];
             let tenant = &mut self.tenants[frame];
-            tenant.state = Tenancy::Dirty;
-            self.dirty_pages += u64::from(tenant.pages);
+            tenant.state = before;
+            match before {
+                Tenancy::Dirty => self.dirty_pages += u64::from(tenant.pages),
+                _ => self.pager.count_cached(tenant.pages),
+            }
         }
-        self.undirtied.truncate(point.undirtied);
+        self.unsettled.truncate(point.unsettled);
         for index in point.made..self.made.len() {
             let page = self.made[index];
             // Neither: given up by the request itself already, or listed a second time.
@@ -309,7 +321,7 @@ impl WritePager {
     pub fn commit_group(&mut self) {
         self.arena.share();
         self.made.clear();
-        self.undirtied.clear();
+        self.unsettled.clear();
         self.spilled.clear();
         self.spill_pages = u64::MAX;
         self.waiting_pages.commit();
@@ -359,8 +371,10 @@ impl WritePager {
                 self.tenants[dirty.frame].state = Tenancy::Retired;
                 self.waiting_frames.retire_now(dirty.frame, tenant.birth, generation);
             } else {
-                self.tenants[dirty.frame] = VACANT;
-                self.pager.adopt(dirty.page, dirty.pages, dirty.frame);
+                let DirtyPage { page, pages, frame, .. } = *dirty;
+                self.tenants[frame].state = Tenancy::Cached;
+                self.pager.count_cached(pages);
+                self.cached.push_back(CachedPage { page, pages, frame });
             }
         }
     }
@@ -411,23 +425,48 @@ impl WritePager {
         self.space.give(extent.first, extent.pages);
     }
 
-    /// Lets go of clean frames until at most `bytes` of them remain, for storages without a map. They
-    /// come back when the readers pinned before `generation` are gone.
-    pub fn evict(&mut self, bytes: u64, generation: Generation) {
-        let mut excess = self.pager.cached_bytes().saturating_sub(bytes);
-        while excess > 0
-            && let Some(cached) = self.pager.next_cached()
-        {
+    /// Takes note of the clean pages that readers brought into frames, for storages without a map.
+    pub fn take_cached(&mut self) {
+        while let Some(cached) = self.pager.next_filled() {
             let CachedPage { page, pages, frame } = cached;
             if self.pager.slots.load(page.0) == Slot::Frame(frame) {
-                self.pager.slots.set(page.0, Slot::Cold);
-                // Birth 0: any snapshot may have looked at a clean page.
-                self.waiting_frames.retire_now(frame, Version(0), generation);
+                let birth = Version(0);
+                self.tenants.set(frame, Tenant { page, pages, birth, state: Tenancy::Cached });
+                self.cached.push_back(cached);
             } else {
-                // The number was used again since, so nobody could see the page any more.
+                // The number was used again since, so nobody can see that page any more.
+                self.pager.uncount_cached(pages);
                 self.vacate(frame);
             }
-            excess = excess.saturating_sub(u64::from(pages) * self.page_bytes() as u64);
+        }
+        // Those given up leave their entries behind; now and then they are swept out.
+        let live = (self.pager.cached_bytes() / self.page_bytes() as u64) as usize;
+        if self.cached.len() > 2 * live + 1024 {
+            let tenants = &self.tenants;
+            self.cached.retain(|cached| is_cached(tenants, *cached));
+        }
+    }
+
+    /// Lets go of clean frames until at most `bytes` of them remain. They come back when the
+    /// readers pinned before `generation` are gone.
+    pub fn evict(&mut self, bytes: u64, generation: Generation) {
+        while self.pager.cached_bytes() > bytes
+            && let Some(cached) = self.cached.pop_front()
+        {
+            if is_cached(&self.tenants, cached) {
+                let CachedPage { page, pages, frame } = cached;
+                self.pager.uncount_cached(pages);
+                if self.pager.slots.load(page.0) != Slot::Frame(frame) {
+                    // A held snapshot read it when it had been given up, and the number was used
+                    // again since: the slot is another page's, and nobody can see this one.
+                    self.vacate(frame);
+                    continue;
+                }
+                self.pager.slots.set(page.0, Slot::Cold);
+                self.tenants[frame].state = Tenancy::Retired;
+                // Birth 0: any snapshot may have looked at a clean page.
+                self.waiting_frames.retire_now(frame, Version(0), generation);
+            }
         }
     }
 
@@ -518,30 +557,48 @@ impl WritePager {
         self.arena.reuse(frame);
     }
 
+    /// Whether the request in progress, whose version a page claims, has made it.
+    fn is_ours(&self, page: PageId) -> bool {
+        self.dirty_frame(page).is_some() || self.spilled.contains_key(&page)
+    }
+
     /// Gives up the `pages` pages from `first` on, made by version `birth`.
-    fn give_up(&mut self, first: PageId, pages: u32, birth: Version) {
-        let frame = self.dirty_frame(first);
+    fn give_up(&mut self, first: PageId, pages: u32, birth: Version) -> Result<()> {
+        if birth > self.version || birth == self.version && !self.is_ours(first) {
+            return Err(born_too_late(first));
+        }
         if birth == self.version {
-            match frame {
+            match self.dirty_frame(first) {
                 Some(frame) => self.discard(frame),
                 None => _ = self.spilled.remove(&first),
             }
             self.space.give(first, pages);
-            return;
+            return Ok(());
         }
         self.waiting_pages.retire(Extent { first, pages }, birth, self.generation);
-        // A clean page's frame, if it has one, is left to `evict`.
-        if let Some(frame) = frame {
-            self.dirty_pages -= u64::from(pages);
-            self.tenants[frame].state = Tenancy::Retired;
-            self.undirtied.push(frame);
-            self.waiting_frames.retire(frame, birth, self.generation);
+        let Slot::Frame(frame) = self.pager.slots.load(first.0) else { return Ok(()) };
+        let Some(tenant) = self.tenants.get(frame).copied().filter(|t| t.page == first) else {
+            return Ok(());
+        };
+        match tenant.state {
+            Tenancy::Dirty => self.dirty_pages -= u64::from(tenant.pages),
+            Tenancy::Cached => self.pager.uncount_cached(tenant.pages),
+            // A frame that a reader filled just now: `take_cached` finds that its page is gone.
+            Tenancy::Vacant | Tenancy::Retired => return Ok(()),
         }
+        self.tenants[frame].state = Tenancy::Retired;
+        self.unsettled.push((frame, tenant.state));
+        // A clean page was seen by snapshots older than any that could see it dirty.
+        let seen_from = if tenant.state == Tenancy::Dirty { birth } else { Version(0) };
+        self.waiting_frames.retire(frame, seen_from, self.generation);
+        Ok(())
     }
 
     /// Brings a page that the request in progress spilled back into a frame.
     fn unspill(&mut self, page: PageId) -> Result<FrameId> {
-        let pages = *self.spilled.get(&page).expect("a page that this request made");
+        let Some(&pages) = self.spilled.get(&page) else {
+            return Err(born_too_late(page));
+        };
         let frame = self.arena.alloc(pages)?;
         let bytes = self.arena.bytes_mut(frame);
         if let Err(e) = self.pager.file.read_at(bytes, page.offset(self.pager.page_bytes())) {
@@ -552,6 +609,18 @@ impl WritePager {
         self.settle(page, pages, frame);
         Ok(frame)
     }
+}
+
+fn is_cached(tenants: &Tenants, cached: CachedPage) -> bool {
+    tenants
+        .get(cached.frame)
+        .is_some_and(|tenant| tenant.state == Tenancy::Cached && tenant.page == cached.page)
+}
+
+/// A page that claims to be as new as a request that has not made it.
+#[cold]
+fn born_too_late(page: PageId) -> Error {
+    Error::corrupt_page(page.0, "it claims to be of a version that is yet to come")
 }
 
 impl Pages for WritePager {
@@ -580,8 +649,12 @@ impl PagesMut for WritePager {
     }
 
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child> {
-        if page::birth(self.pager.page(child, table, level)?) == self.version {
+        let birth = page::birth(self.pager.page(child, table, level)?);
+        if birth == self.version && self.is_ours(child.page) {
             return Ok(child);
+        }
+        if birth >= self.version {
+            return Err(born_too_late(child.page));
         }
         let (copy, frame) = self.place(1)?;
         let old = self.pager.page(child, table, level)?;
@@ -589,7 +662,7 @@ impl PagesMut for WritePager {
         let bytes = self.arena.bytes_mut(frame);
         bytes.copy_from_slice(old);
         page::set_identity(bytes, copy.page, self.version);
-        self.give_up(child.page, 1, birth);
+        self.give_up(child.page, 1, birth)?;
         Ok(copy)
     }
 
@@ -603,8 +676,7 @@ impl PagesMut for WritePager {
 
     fn free(&mut self, child: Child) -> Result<()> {
         let birth = self.pager.page_birth(child)?;
-        self.give_up(child.page, 1, birth);
-        Ok(())
+        self.give_up(child.page, 1, birth)
     }
 
     fn alloc_run(&mut self, table: TableId, content: &[u8]) -> Result<Run> {
@@ -618,7 +690,6 @@ impl PagesMut for WritePager {
 
     fn free_run(&mut self, run: Run) -> Result<()> {
         let birth = self.pager.run_birth(run)?;
-        self.give_up(run.first.page, run.pages(self.page_bytes()), birth);
-        Ok(())
+        self.give_up(run.first.page, run.pages(self.page_bytes()), birth)
     }
 }

@@ -32,6 +32,7 @@ pub trait Storage: Send + Sync + 'static {
 }
 
 /// One open file. All calls take `&self`; overlapping writes are the caller's to avoid.
+#[allow(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
 pub trait StorageFile: Send + Sync + 'static {
     /// Fills `bytes` from `offset`; an error of kind `UnexpectedEof` if the file ends before.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()>;

@@ -1,11 +1,7 @@
 //! What a table's key or value type has whichever of the two it is.
 //! Owns: [`Datum`], and [`Scratch`], where an encoding is put together.
 
-use crate::{
-    error::Error,
-    options::PAGE_FILE,
-    txn::catalog::name_hash,
-};
+use crate::{error::Error, options::PAGE_FILE, txn::catalog::name_hash};
 
 /// A type that can stand in [`Table<K, V>`](crate::Table): `&str` there means "text", whatever its
 /// lifetime, and [`Item`](Self::Item) is what is handed in and out.
@@ -67,7 +63,7 @@ impl Scratch {
     /// An empty scratch.
     #[inline]
     pub fn new() -> Scratch {
-        Scratch { near: [0; Scratch::NEAR_BYTES], near_len: 0, far: Vec::new() }
+        Scratch::default()
     }
 
     /// What was put since the last [`clear`](Self::clear).
@@ -81,6 +77,13 @@ impl Scratch {
     pub fn clear(&mut self) {
         self.near_len = 0;
         self.far.clear();
+    }
+}
+
+impl Default for Scratch {
+    #[inline]
+    fn default() -> Scratch {
+        Scratch { near: [0; Scratch::NEAR_BYTES], near_len: 0, far: Vec::new() }
     }
 }
 

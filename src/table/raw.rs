@@ -1,6 +1,6 @@
-//! Tables as ordered bytes, by their names: for tools that meet tables whose types they do not know.
-//! Owns: [`RawTable`] and [`RawTableMut`]. Absent on purpose: any check that bytes are an encoding of
-//! the table's types; typed readers find that out, as `Error::Corrupt`.
+//! Tables as ordered bytes, by their names: for tools that meet tables whose types they do not
+//! know. Owns: [`RawTable`] and [`RawTableMut`]. Absent on purpose: any check that bytes are an
+//! encoding of the table's types; typed readers find that out, as `Error::Corrupt`.
 
 use super::{extend::Run, key::Key, value::Value};
 use crate::{

@@ -19,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    Error, Result,
+    error::{Error, Result},
     sync::{
         Arc, Condvar, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -420,8 +420,8 @@ impl<T> fmt::Debug for Commit<T> {
     }
 }
 
-/// One of the two moments of a [`Commit`]: wait for it with [`wait`](Self::wait), or `.await` it. Any
-/// number of threads and tasks may wait for one commit.
+/// One of the two moments of a [`Commit`]: wait for it with [`wait`](Self::wait), or `.await` it.
+/// Any number of threads and tasks may wait for one commit.
 ///
 /// ```
 /// use recto::{Store, Table};

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{Error, Resource, Result},
     page::{
-        Child, PageId, Run,
+        Child, HEADER_BYTES, PageId, Run,
         meta::{LogPosition, Meta},
     },
     pager::{
@@ -26,9 +26,13 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// After a checkpoint that failed for want of space the next one waits this long, doubled each time.
+/// After a checkpoint that failed for want of space the next one waits this long, doubled each
+/// time.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// However many dirty pages are allowed, a recovery should not read more log than this.
+const LOG_BYTES_MAX: u64 = 1 << 30;
 
 /// What the newest durable meta page names, and how the last attempts to replace it went.
 pub struct DurableMark {
@@ -75,6 +79,11 @@ impl DurableMark {
     }
 }
 
+/// The content that the run taken last has room for, in bytes.
+fn taken_bytes(extents: &[Extent], page_bytes: usize) -> usize {
+    extents.last().map_or(0, |taken| taken.pages as usize * page_bytes - HEADER_BYTES)
+}
+
 /// A log position as the meta page keeps it.
 pub fn log_position(position: Position) -> LogPosition {
     let Position { life, offset, chain } = position;
@@ -114,31 +123,40 @@ impl Writer {
         if self.state.pages.dirty_bytes() >= self.engine.options.dirty_bytes {
             return Some(Resource::DirtyBytes);
         }
-        (self.log.bytes() >= 2 * self.log_bytes_wanted()).then_some(Resource::Log)
+        (self.log.bytes() / 2 >= self.log_bytes_wanted()).then_some(Resource::Log)
     }
 
     /// The log's length at which a checkpoint starts: as much as the dirty pages it stands for.
     fn log_bytes_wanted(&self) -> u64 {
-        self.engine.options.dirty_bytes.max(4 * self.engine.options.log_segment_bytes)
+        self.engine
+            .options
+            .dirty_bytes
+            .max(4 * self.engine.options.log_segment_bytes)
+            .min(LOG_BYTES_MAX)
     }
 
     /// Starts a checkpoint at half of the limits.
     pub(super) fn maybe_checkpoint(&mut self) {
-        let dirty = self.state.pages.dirty_bytes() >= self.engine.options.dirty_bytes / 2;
-        let wanted = dirty
-            || self.log.bytes() >= self.log_bytes_wanted()
-            || !self.durable.waiters.is_empty();
         let waits = self.durable.retry.is_some_and(|(at, _)| Instant::now() < at);
-        if wanted && !waits && !self.engine.checkpointer.is_busy() {
+        if self.wants_checkpoint() && !waits && !self.engine.checkpointer.is_busy() {
             // A failure is kept in `durable.failure` and tried again with backoff.
             let _ = self.start_checkpoint();
         }
     }
 
-    /// How long the writer may sleep before it has something to do on its own.
+    /// How long the writer may sleep before it has something to do on its own: until a checkpoint
+    /// that failed is tried again, as long as one is wanted.
     pub(super) fn next_wake(&self) -> Option<Duration> {
         let (at, _) = self.durable.retry?;
-        Some(at.saturating_duration_since(Instant::now()))
+        let is_idle =
+            !self.engine.checkpointer.is_busy() && self.engine.pipeline.poison().is_none();
+        (is_idle && self.wants_checkpoint()).then(|| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn wants_checkpoint(&self) -> bool {
+        self.state.pages.dirty_bytes() >= self.engine.options.dirty_bytes / 2
+            || self.log.bytes() >= self.log_bytes_wanted()
+            || !self.durable.waiters.is_empty()
     }
 
     /// A checkpoint that holds everything up to now, answered when it is durable.
@@ -224,6 +242,8 @@ impl Writer {
             content.clear();
             self.state.pages.encode_free_space(&self.durable.extras, &mut content);
         }
+        // The run is as long as its pages: the length tells a reopening how many it took.
+        content.resize(taken_bytes(extents, page_bytes), 0);
         let run = Run { len: content.len() as u32, ..run };
         cut.meta.free_space = Some(run);
         cut.meta.page_count = self.state.pages.end();
@@ -269,7 +289,8 @@ impl Writer {
         }
     }
 
-    /// The durable mark moves: what only the former meta page named is free, the log behind it goes.
+    /// The durable mark moves: what only the former meta page named is free, the log behind it
+    /// goes.
     fn advance(&mut self, job: Job) -> Vec<DirtyPage> {
         let Job { cut, root, pin, extras } = job;
         self.durable.pending_extras.clear();
@@ -365,14 +386,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes durable what recovery replayed, by a checkpoint that names the new log; nothing of it has
-    /// been published. The writer has no other threads yet.
+    /// Makes durable what recovery replayed, by a checkpoint that names the new log; nothing of it
+    /// has been published. The writer has no other threads yet.
     ///
     /// # Errors
     /// The directory is as it was found, or holds the checkpoint; opening it again tells.
     pub fn settle_recovery(&mut self, records: u64) -> Result<()> {
         if records == 0 {
-            return renew_meta(self.state.pages.pager(), &mut self.durable, &self.log);
+            renew_meta(self.state.pages.pager(), &mut self.durable, &self.log)?;
+            return self.log.release(self.log.position());
         }
         let (job, lease) = self.cut()?;
         let pager = Arc::clone(self.state.pages.pager());
@@ -383,7 +405,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The last act: everything handed over is settled, and a final checkpoint leaves no log behind.
+    /// The last act: everything handed over is settled, and a final checkpoint leaves no log
+    /// behind.
     pub(super) fn close(&mut self) {
         let settled = self.engine.pipeline.wait_idle();
         self.await_checkpoint();
@@ -392,15 +415,29 @@ impl Writer {
                 Ok(()) => self.engine.pipeline.note_durable(self.state.version),
                 Err(Failure::Poisoned(error)) => self.engine.pipeline.set_poison(&error),
                 // The log still holds everything: the next opening replays it.
-                Err(Failure::Abandoned(error)) => self.note_failure(&error),
+                Err(Failure::Abandoned(error)) => {
+                    self.note_failure(&error);
+                    self.sync_log();
+                }
             }
         }
         self.answer_waiters(Err(&Error::Closed));
+        // The store lets go of the newest version first: who still holds that one counts, too.
+        self.engine.publish_closed();
         self.state.pages.reclaim();
-        let snapshots = self.state.pages.snapshots().saturating_sub(1) as u64;
+        let snapshots = self.state.pages.snapshots() as u64;
         metrics::set(&self.engine.metrics.gauges.snapshots, snapshots);
         self.engine.checkpointer.end();
         self.engine.pipeline.end();
+    }
+
+    /// The log holds everything, and the next opening replays it: if it is on the device, which
+    /// relaxed commits have not waited for.
+    fn sync_log(&self) {
+        match self.syncer.sync() {
+            Ok(version) => self.engine.pipeline.note_durable(version),
+            Err(error) => self.engine.pipeline.set_poison(&error),
+        }
     }
 
     /// Everything in the page file, and no log named: the next opening has nothing to read.

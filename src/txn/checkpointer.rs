@@ -109,8 +109,8 @@ impl Checkpointer {
             };
             drop(state);
             let outcome = job.carry_out(pager, syncer, metrics);
-            // A spare segment, made here so that no commit waits for its zeros; without one the next
-            // rotation makes it, or reports why it cannot.
+            // A spare segment, made here so that no commit waits for its zeros; without one the
+            // next rotation makes it, or reports why it cannot.
             let _ = syncer.prepare();
             let mut state = lock(&self.state);
             if matches!(*state, State::Ended) {

@@ -1,6 +1,6 @@
 //! What the store counts while it works.
-//! Owns: [`Metrics`], counters that any thread may raise, and [`Histogram`]. Every counter stands for
-//! itself and orders nothing, so all accesses are relaxed.
+//! Owns: [`Metrics`], counters that any thread may raise, and [`Histogram`]. Every counter stands
+//! for itself and orders nothing, so all accesses are relaxed.
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -33,8 +33,8 @@ impl Histogram {
     pub fn summary(&self) -> Latency {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
         let count: u64 = counts.iter().sum();
-        let at = |share: f64| {
-            let wanted = (count as f64 * share).ceil().max(1.0) as u64;
+        let at = |thousandths: u64| {
+            let wanted = (count * thousandths).div_ceil(1000).max(1);
             let mut seen = 0;
             let found = counts.iter().position(|n| {
                 seen += n;
@@ -42,7 +42,7 @@ impl Histogram {
             });
             found.map_or(Duration::ZERO, upper_bound)
         };
-        Latency { count, p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0) }
+        Latency { count, p50: at(500), p99: at(990), p999: at(999), max: at(1000) }
     }
 }
 

@@ -1,7 +1,8 @@
 //! From logged to answered: one sync for all groups that wait for it, publication in their order,
 //! then the answers.
-//! Owns: [`Pipeline`], where the writer hands over groups, and the log thread's loop. Keeps I10, I11
-//! and I12: published implies logged, answered as durable implies synced, answered implies visible.
+//! Owns: [`Pipeline`], where the writer hands over groups, and the log thread's loop. Keeps I10,
+//! I11 and I12: published implies logged, answered as durable implies synced, answered implies
+//! visible.
 //!
 //! The writer publishes a group itself if no group before it waits and it needs no sync: a hop to
 //! another thread costs more than the rest of such a commit.
@@ -68,6 +69,8 @@ struct State {
     /// Visible, and their durable answer still owed.
     unsynced: VecDeque<(Version, Acks)>,
     sync_by: Option<Instant>,
+    /// The length of `unsynced` at which it is swept.
+    prune_at: usize,
     ended: bool,
 }
 
@@ -117,8 +120,8 @@ impl Pipeline {
 
     /// The last version known durable.
     pub fn durable(&self) -> Version {
-        // Acquire: pairs with the Release in `note_durable`; whoever sees the number sees the answers'
-        // causes.
+        // Acquire: pairs with the Release in `note_durable`; whoever sees the number sees the
+        // answers' causes.
         Version(self.durable.load(Ordering::Acquire))
     }
 
@@ -161,8 +164,8 @@ impl Pipeline {
 
     /// Everything up to `version` is durable: gives the answers that waited for it.
     pub fn note_durable(&self, version: Version) {
-        // Release: pairs with the Acquire in `durable`. What is known already counts too: the log does
-        // not know of a version that a checkpoint committed without it.
+        // Release: pairs with the Acquire in `durable`. What is known already counts too: the log
+        // does not know of a version that a checkpoint committed without it.
         let known = self.durable.fetch_max(version.0, Ordering::AcqRel);
         let version = version.max(Version(known));
         let mut settled = Vec::new();
@@ -235,6 +238,8 @@ impl Pipeline {
         }
         match self.sync(syncer) {
             Ok(version) => {
+                // Told before these groups are seen, so that nobody sees what is not told durable.
+                self.durable.fetch_max(version.0, Ordering::Release);
                 let mut settled = Vec::with_capacity(groups.len());
                 for mut group in groups {
                     self.publish(&mut group);
@@ -278,14 +283,18 @@ impl Pipeline {
         }
     }
 
+    /// Keeps the answers that are still owed once a group is published: those that say "durable".
     fn owe(&self, groups: Vec<Group>) {
-        if groups.is_empty() {
-            return;
-        }
+        let mut settled: Acks = Vec::new();
         let mut state = lock(&self.state);
         for group in groups {
             if let Some(by) = group.sync_by {
                 state.sync_by = Some(state.sync_by.map_or(by, |earlier| earlier.min(by)));
+            }
+            // Under the lock, so that a sync that ends now either is seen here or sees the entry.
+            if group.last <= self.durable() {
+                settled.extend(group.acks);
+                continue;
             }
             // Most callers want no more than visibility: a store that never syncs must not keep an
             // answer for each commit.
@@ -298,12 +307,17 @@ impl Pipeline {
                 state.unsynced.push_back((group.last, acks));
             }
         }
-        let next = state.unsynced.front().map(|(last, _)| *last);
+        // A caller that has gone since wants nothing any more.
+        if state.unsynced.len() > state.prune_at.max(1024) {
+            for (_, acks) in &mut state.unsynced {
+                acks.retain(|ack| ack.is_awaited());
+            }
+            state.unsynced.retain(|(_, acks)| !acks.is_empty());
+            state.prune_at = 2 * state.unsynced.len();
+        }
         drop(state);
-        // Made durable between its publication and here, by a sync or a checkpoint that found
-        // nothing owed yet: no other may follow. The lock orders this load behind that store.
-        if next.is_some_and(|last| last <= self.durable()) {
-            self.note_durable(self.durable());
+        for ack in &mut settled {
+            ack.durable();
         }
     }
 

@@ -23,7 +23,7 @@ use super::{
     line::Line,
 };
 use crate::{
-    Error, Result,
+    error::{Error, Result},
     sync::{
         Arc, Mutex,
         channel::{self, Receiver, SendTimeoutError, Sender, TrySendError},

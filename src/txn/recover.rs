@@ -27,12 +27,15 @@ use crate::{
     publish::{Bell, Generation, Pin, Version},
     storage::{LockMode, Storage, StorageFile, map::Map},
     sync::Arc,
-    wal::{Log, Ops, Position, ReplayEnd, ReplayStart, replay},
+    wal::{Log, Ops, Position, ReplayEnd, ReplayStart, expect_own, replay},
 };
 use std::hash::{BuildHasher, RandomState};
 
 /// The name under which a page file is made.
 const NEW_PAGE_FILE: &str = "tmp-pages";
+
+/// The length of the number that shows that the map follows.
+const NONCE_BYTES: usize = 8;
 
 /// A store read from its directory, before anything of it was published.
 pub struct Opened {
@@ -56,18 +59,19 @@ pub fn open(storage: &Arc<dyn Storage>, options: &Options, bell: &Arc<Bell>) -> 
     let slots = read_slots(&*file)?;
     let meta = slots.newest()?;
     fits(options, &meta)?;
+    expect_own(&**storage, meta.store_id)?;
     slots.write_again(&*file, &meta)?;
     remove_temporaries(&**storage)?;
     let (mut state, durable) = load(file, &meta, options, bell)?;
-    let replayed = replay_log(&**storage, &meta, &mut state)?;
+    let replayed = replay_log(&**storage, &meta, &mut state, options.cache_bytes)?;
     let (next, chain) = (Version(state.version.0 + 1), replayed.position.chain);
     let segment_bytes = options.log_segment_bytes;
     let log = Log::create(Arc::clone(storage), meta.store_id, segment_bytes, next, chain)?;
     Ok(Opened { state, log, durable, replayed })
 }
 
-/// Opens the store in `storage` under a shared lock: the last checkpoint and a private replay of the
-/// log. Nothing is changed.
+/// Opens the store in `storage` under a shared lock: the last checkpoint and a private replay of
+/// the log. Nothing is changed.
 ///
 /// # Errors
 /// As [`open`]; an error of kind `NotFound` if there is no store.
@@ -80,9 +84,10 @@ pub fn open_read_only(
     file.lock(LockMode::Shared, options.lock_timeout)?;
     let meta = read_slots(&*file)?.newest()?;
     fits(options, &meta)?;
+    expect_own(&**storage, meta.store_id)?;
     let (mut state, _) = load(file, &meta, options, bell)?;
     state.pages.never_grow();
-    replay_log(&**storage, &meta, &mut state)?;
+    replay_log(&**storage, &meta, &mut state, options.cache_bytes)?;
     Ok(state)
 }
 
@@ -98,7 +103,12 @@ fn open_page_file(storage: &Arc<dyn Storage>, options: &Options) -> Result<Arc<d
             Err(absent) if !options.create => return Err(absent),
             Err(_) => {}
         }
-        if storage.list()?.iter().any(|name| name.starts_with(LOG_PREFIX)) {
+        let has_log = storage.list()?.iter().any(|name| name.starts_with(LOG_PREFIX));
+        // Looked for once more: another process may have made the store in between.
+        if has_log && storage.open(PAGE_FILE).is_ok() {
+            continue;
+        }
+        if has_log {
             let reason = "it is missing, though segments of its log are there";
             return Err(Error::corrupt(PAGE_FILE, reason));
         }
@@ -108,15 +118,15 @@ fn open_page_file(storage: &Arc<dyn Storage>, options: &Options) -> Result<Arc<d
     }
 }
 
-/// Makes a page file under a temporary name, locked all the while; the lock moves with the name. None
-/// if another process was faster.
+/// Makes a page file under a temporary name, locked all the while; the lock moves with the name.
+/// None if another process was faster.
 fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn StorageFile>>> {
     let file = match storage.open(NEW_PAGE_FILE) {
         Ok(remains) => remains,
         Err(error) if error.is_not_found() => match storage.create(NEW_PAGE_FILE) {
             Ok(file) => file,
             // Another process made it just now: wait for what becomes of it.
-            Err(_) => return storage.open(NEW_PAGE_FILE).map(|_| None),
+            Err(error) => return storage.list().and_then(|names| retry_after(&names, error)),
         },
         Err(error) => return Err(error),
     };
@@ -149,6 +159,12 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn Sto
     Ok(Some(file))
 }
 
+/// Whether a creation that failed did so because another process was at it: then look again.
+fn retry_after(names: &[String], error: Error) -> Result<Option<Arc<dyn StorageFile>>> {
+    let others = names.iter().any(|name| name == NEW_PAGE_FILE || name == PAGE_FILE);
+    if others { Ok(None) } else { Err(error) }
+}
+
 /// The two meta pages as they were found.
 struct Slots {
     first: Result<Meta>,
@@ -159,15 +175,14 @@ struct Slots {
 fn read_slots(file: &dyn StorageFile) -> Result<Slots> {
     let file_bytes = file.len()?;
     let first = read_slot(file, PageId(0), 0);
-    let second = match &first {
-        Ok(meta) => read_slot(file, PageId(1), meta.page_bytes as u64),
+    let second = if let Ok(meta) = &first {
+        read_slot(file, PageId(1), meta.page_bytes as u64)
+    } else {
         // The page size is unknown: the second meta page tells it by where it stands.
-        Err(_) => {
-            let places = (12..=15).map(|power| 1u64 << power);
-            let mut found = places.map(|at| read_slot(file, PageId(1), at));
-            let none = || Err(Error::corrupt_page(1, "it is no meta page of any page size"));
-            found.find(Result::is_ok).unwrap_or_else(none)
-        }
+        let places = (12..=15).map(|power| 1u64 << power);
+        let mut found = places.map(|at| read_slot(file, PageId(1), at));
+        let none = || Err(Error::corrupt_page(1, "it is no meta page of any page size"));
+        found.find(Result::is_ok).unwrap_or_else(none)
     };
     Ok(Slots { first, second, file_bytes })
 }
@@ -192,8 +207,8 @@ impl Slots {
         Ok(meta.clone())
     }
 
-    /// Writes the chosen meta page again, to both slots. A write may leave garbage in its slot if the
-    /// power goes, so at each moment the other slot must be good on the device itself.
+    /// Writes the chosen meta page again, to both slots. A write may leave garbage in its slot if
+    /// the power goes, so at each moment the other slot must be good on the device itself.
     fn write_again(&self, file: &dyn StorageFile, meta: &Meta) -> Result<()> {
         // A checkpoint writes its own slot first and syncs it before it touches the other.
         let own = PageId((meta.sequence % 2) as u32);
@@ -258,7 +273,7 @@ fn load(
     let page_bytes = meta.page_bytes;
     let cache_bytes = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let (frames, arena) = Frames::new(page_bytes, cache_bytes);
-    let map = if options.memory_map { map_that_follows(&*file) } else { None };
+    let map = if options.memory_map { map_that_follows(&*file, options)? } else { None };
     let seed = meta::seed(meta.store_id);
     let cache_bytes = options.cache_bytes;
     let pager = Arc::new(Pager::new(file, map, frames, page_bytes, seed, cache_bytes));
@@ -287,16 +302,30 @@ fn load(
 }
 
 /// The file's map, if what pwrite writes can be read through it; on some network and FUSE file
-/// systems it cannot.
-fn map_that_follows(file: &dyn StorageFile) -> Option<Arc<Map>> {
-    let map = file.map()?;
-    // A meta page, which recovery has just written again by pwrite.
-    let mut written = [0; META_BYTES];
-    file.read_at(&mut written, 0).ok()?;
-    map.bytes(0, META_BYTES).is_some_and(|seen| seen == written).then_some(map)
+/// systems it cannot. Shown by a number written behind the content of meta page 0, where nothing is
+/// read; a store that is only read trusts what it finds.
+fn map_that_follows(file: &dyn StorageFile, options: &Options) -> Result<Option<Arc<Map>>> {
+    let Some(map) = file.map() else { return Ok(None) };
+    let at = META_BYTES as u64;
+    let seen = |map: &Map| map.bytes(at, NONCE_BYTES).map(<[u8]>::to_vec);
+    // The page is brought into the map before the number is written.
+    let before = seen(&map);
+    if options.read_only {
+        let mut written = vec![0; NONCE_BYTES];
+        file.read_at(&mut written, at)?;
+        return Ok((before == Some(written)).then_some(map));
+    }
+    let nonce = RandomState::new().hash_one(&before).to_le_bytes();
+    file.write_at(&nonce, at)?;
+    Ok((seen(&map) == Some(nonce.to_vec())).then_some(map))
 }
 
-fn replay_log(storage: &dyn Storage, meta: &Meta, state: &mut WriteState) -> Result<ReplayEnd> {
+fn replay_log(
+    storage: &dyn Storage,
+    meta: &Meta,
+    state: &mut WriteState,
+    cache_bytes: u64,
+) -> Result<ReplayEnd> {
     let (position, version) = (position(meta.log), meta.version);
     let start = ReplayStart { position, version, synced: version };
     replay(storage, meta.store_id, start, &mut |first, last, ops| {
@@ -313,6 +342,10 @@ fn replay_log(storage: &dyn Storage, meta: &Meta, state: &mut WriteState) -> Res
         }
         state.finish_request(last.0 - first.0 + 1)?;
         state.pages.commit_group();
+        state.pages.take_cached();
+        if state.pages.pager().take_pressure() {
+            state.pages.evict(cache_bytes / 2, Generation(1));
+        }
         state.pages.reclaim();
         Ok(())
     })

@@ -1,6 +1,6 @@
 //! What readers hold: one version of everything.
-//! Owns: [`View`], what is published, and [`Snapshot`], a user's hold on it. Keeps I4 and I5: the pin
-//! is the `Arc`, and nothing beside it.
+//! Owns: [`View`], what is published, and [`Snapshot`], a user's hold on it. Keeps I4 and I5: the
+//! pin is the `Arc`, and nothing beside it.
 
 use super::catalog::Catalog;
 use crate::{
@@ -21,8 +21,8 @@ pub struct View {
     pub(crate) catalog: Catalog,
     /// None behind a store that is closed: then there is nothing to read.
     pub(crate) pager: Option<Arc<Pager>>,
-    /// What the reclaimer waits for. Behind the pager, so that nothing of this view can touch a page
-    /// once the pin has gone.
+    /// What the reclaimer waits for. Behind the pager, so that nothing of this view can touch a
+    /// page once the pin has gone.
     pub(crate) _pin: Option<Pin>,
 }
 

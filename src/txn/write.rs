@@ -1,6 +1,6 @@
 //! What a transaction changes: tables by index, keys and values as bytes.
-//! Owns: [`WriteState`], the writer's working copy of the store, and [`WriteTx`], a closure's view of
-//! it. Keeps I2: there is one state, and it never leaves the writer thread.
+//! Owns: [`WriteState`], the writer's working copy of the store, and [`WriteTx`], a closure's view
+//! of it. Keeps I2: there is one state, and it never leaves the writer thread.
 //! Absent on purpose: types (the room `table`), logging and publishing (the room `writer`).
 
 use super::{
@@ -275,8 +275,8 @@ impl WriteState {
         Ok(removed)
     }
 
-    /// Applies changes in key order, leaf by leaf: a value inserts or replaces, none removes; of several
-    /// changes of one key the last counts. Returns how many keys were new.
+    /// Applies changes in key order, leaf by leaf: a value inserts or replaces, none removes; of
+    /// several changes of one key the last counts. Returns how many keys were new.
     pub fn merge<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         index: usize,
@@ -288,8 +288,8 @@ impl WriteState {
         })
     }
 
-    /// Fills an empty table bottom-up with strictly ascending entries, as many as there are, in bounded
-    /// memory. Returns how many there were.
+    /// Fills an empty table bottom-up with strictly ascending entries, as many as there are, in
+    /// bounded memory. Returns how many there were.
     pub fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         index: usize,
@@ -342,8 +342,11 @@ impl WriteState {
         match *op {
             Op::CreateTable { id, name, types } => {
                 let types = TableTypes::decode("log", types)?;
+                if id == TableId::MAX || table_name(name).is_err() {
+                    return Err(replay_damage(&format!("creates table {id}, which cannot be")));
+                }
                 if id < self.next_table || self.catalog.find_name(name).is_some() {
-                    return Err(replay_damage(format!("creates table {id} a second time")));
+                    return Err(replay_damage(&format!("creates table {id} a second time")));
                 }
                 self.apply_create(id, name, types);
                 Ok(())
@@ -356,6 +359,9 @@ impl WriteState {
             }
             Op::RenameTable { id, name } => {
                 let index = self.replayed(id)?;
+                if table_name(name).is_err() || self.catalog.find_name(name).is_some() {
+                    return Err(replay_damage(&format!("gives table {id} a name that cannot be")));
+                }
                 self.catalog.rename(index, name);
                 Ok(())
             }
@@ -376,10 +382,11 @@ impl WriteState {
 
     fn replayed(&self, id: TableId) -> Result<usize> {
         let index = self.catalog.find_id(id);
-        index.ok_or_else(|| replay_damage(format!("names table {id}, which is not there")))
+        index.ok_or_else(|| replay_damage(&format!("names table {id}, which is not there")))
     }
 
-    /// Changes one tree. An error may leave it half changed: only the end of the request mends that.
+    /// Changes one tree. An error may leave it half changed: only the end of the request mends
+    /// that.
     fn change<T>(
         &mut self,
         index: usize,
@@ -458,7 +465,7 @@ fn table_name(name: &str) -> Result<()> {
     if name.is_empty() { Err(Error::invalid("a table's name is empty")) } else { Ok(()) }
 }
 
-fn replay_damage(reason: String) -> Error {
+fn replay_damage(reason: &str) -> Error {
     Error::corrupt("log", format!("a record {reason}"))
 }
 
@@ -471,10 +478,6 @@ pub struct WriteTx<'w> {
 impl<'w> WriteTx<'w> {
     pub(crate) fn new(state: &'w mut WriteState) -> WriteTx<'w> {
         WriteTx { state }
-    }
-
-    pub(crate) fn state(&self) -> &WriteState {
-        self.state
     }
 
     pub(crate) fn state_mut(&mut self) -> &mut WriteState {
@@ -494,7 +497,8 @@ impl<'w> WriteTx<'w> {
     /// Gives a table another name. False if there is none of the name `from`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is a table named `to`; [`Error::TooLarge`] if the name is too long.
+    /// [`Error::Invalid`] if there is a table named `to`; [`Error::TooLarge`] if the name is too
+    /// long.
     pub fn rename_table(&mut self, from: &str, to: &str) -> Result<bool> {
         self.state.rename_table(from, to)
     }

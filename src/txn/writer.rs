@@ -1,9 +1,10 @@
 //! The writer thread: takes requests, applies them in groups, logs each group, hands it on.
 //! Owns: [`Writer`] and its loop. Keeps I2 and I11.
 //!
-//! A group is what was in the queue when the writer came to look. Each request is its own savepoint;
-//! the group is one log record. While one group syncs, the next is applied. A request that outgrew
-//! the log ends its group, and the group commits by a checkpoint (the room `checkpoint`).
+//! A group is what was in the queue when the writer came to look. Each request is its own
+//! savepoint; the group is one log record. While one group syncs, the next is applied. A request
+//! that outgrew the log ends its group, and the group commits by a checkpoint (the room
+//! `checkpoint`).
 
 use super::{
     answer::Home,
@@ -77,6 +78,15 @@ impl Engine {
         metrics::set(&gauges.file_pages, u64::from(end));
         metrics::set(&gauges.page_bytes, pages.page_bytes() as u64);
         metrics::set(&gauges.snapshots, pages.snapshots().saturating_sub(1) as u64);
+    }
+}
+
+impl Engine {
+    /// Lets go of the page file and its lock, but for the snapshots that live on.
+    pub fn publish_closed(&self) {
+        let version = self.published.pin().version;
+        let closed = View::closed(version, Generation(u64::MAX));
+        self.published.publish(Arc::new(closed), u64::MAX);
     }
 }
 
@@ -286,13 +296,16 @@ impl Writer {
                 if self.unsynced_commits >= u64::from(n) {
                     gathered.needs_sync = true;
                 } else if self.unsynced_commits >= u64::from(n / 2) {
-                    // Begun at half, in the background, so that a steady stream seldom waits for it.
+                    // Begun at half, in the background, so that a steady stream seldom waits for
+                    // it.
                     gathered.sync_by = Some(now);
                 }
             }
             Durability::Interval(within) => {
-                let by = now + within / 2;
-                gathered.sync_by = Some(gathered.sync_by.map_or(by, |earlier| earlier.min(by)));
+                // A time beyond what the clock can tell never comes.
+                if let Some(by) = now.checked_add(within / 2) {
+                    gathered.sync_by = Some(gathered.sync_by.map_or(by, |earlier| earlier.min(by)));
+                }
             }
             Durability::None => {}
         }
@@ -400,16 +413,19 @@ impl Writer {
 
     /// What is done between groups: checkpoints ended, readers gone, caches too full.
     fn keep_house(&mut self) {
+        // Of a poisoned store too: whoever waits for this checkpoint is owed an answer (I11).
+        self.settle_checkpoint();
         if self.engine.pipeline.poison().is_some() {
             return;
         }
-        self.settle_checkpoint();
+        self.state.pages.take_cached();
         self.state.pages.reclaim();
         let pager = Arc::clone(self.state.pages.pager());
-        if !pager.has_map() && pager.take_pressure() {
+        if pager.take_pressure() {
             let generation = self.next_generation();
             self.state.pages.evict(self.engine.options.cache_bytes / 2, generation);
             self.republish(generation);
+            self.state.pages.reclaim();
         }
         self.maybe_checkpoint();
         self.gauge();

@@ -23,6 +23,7 @@ mod tests;
 
 pub use op::{Op, Ops};
 pub use replay::{ReplayEnd, ReplayStart, replay};
+pub use segment::expect_own;
 pub use tail::Syncer;
 
 use self::{

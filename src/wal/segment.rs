@@ -203,6 +203,26 @@ impl Found {
     }
 }
 
+/// Refuses segments of another store: one of the two, log or page file, was put beside the other by
+/// mistake, and what it says would be lost without a word.
+///
+/// # Errors
+/// [`Error::Corrupt`] naming the first such file.
+pub fn expect_own(storage: &dyn Storage, store_id: u64) -> Result<()> {
+    for name in names(storage)? {
+        let file = storage.open(&name)?;
+        if file.len()? < SECTOR_BYTES {
+            continue;
+        }
+        let mut bytes = [0; HEADER_BYTES];
+        file.read_at(&mut bytes, 0)?;
+        if SegmentHeader::decode(&bytes).is_some_and(|header| header.store_id != store_id) {
+            return Err(Error::corrupt(&name, "it belongs to another store than the page file"));
+        }
+    }
+    Ok(())
+}
+
 /// The names of all files that may be segments.
 pub fn names(storage: &dyn Storage) -> Result<Vec<String>> {
     let mut names = storage.list()?;
@@ -221,11 +241,6 @@ pub struct Window {
 impl Window {
     fn new(file: Arc<dyn StorageFile>, end: u64) -> Window {
         Window { file, end, start: 0, bytes: Vec::new() }
-    }
-
-    /// The offset that nothing goes beyond.
-    pub fn end(&self) -> u64 {
-        self.end
     }
 
     /// The `len` bytes at `offset`; `None` if they do not lie within the segment.

@@ -16,7 +16,7 @@ use crate::{
     options::LOG_PREFIX,
     publish::Version,
     storage::{Storage, StorageFile},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, lock},
 };
 
 /// A segment's file.
@@ -157,6 +157,9 @@ struct Shared {
     storage: Arc<dyn Storage>,
     segment_bytes: u64,
     tail: Mutex<Tail>,
+    /// Held during a sync and the judgement of it: the operating system reports a failed write-back
+    /// to one caller alone, and the other must not answer before that one has poisoned the log.
+    syncing: Mutex<()>,
 }
 
 /// The syncing end of the log, for the log thread and for checkpoints.
@@ -178,7 +181,8 @@ impl Syncer {
         let place = Place::begin(segment, position);
         let (poisoned, spares) = (false, Vec::new());
         let tail = Tail { place, appended, synced: appended, poisoned, spares, number };
-        Syncer { shared: Arc::new(Shared { storage, segment_bytes, tail: Mutex::new(tail) }) }
+        let (tail, syncing) = (Mutex::new(tail), Mutex::new(()));
+        Syncer { shared: Arc::new(Shared { storage, segment_bytes, tail, syncing }) }
     }
 
     /// Makes every record appended before this call durable; returns the last version of them, or
@@ -244,13 +248,11 @@ impl Syncer {
 
     /// Makes a file of the log durable.
     pub fn sync_file(&self, file: &dyn StorageFile) -> Result<()> {
+        let _one_at_a_time = lock(&self.shared.syncing);
         if self.is_poisoned() {
             return Err(Error::Poisoned);
         }
-        self.poison_on_error(file.sync())?;
-        // Another thread's sync may have failed and taken the error with it: the operating system
-        // reports a failed write-back once.
-        if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
+        self.poison_on_error(file.sync())
     }
 
     fn poison_on_error(&self, synced: Result<()>) -> Result<()> {

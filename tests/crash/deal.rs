@@ -13,8 +13,6 @@ pub struct Deal {
     pub keys: usize,
     /// The longest value.
     pub value_bytes_max: usize,
-    /// The most entries of one bulk load.
-    pub extend_max: usize,
 }
 
 impl Deal {
@@ -80,12 +78,6 @@ impl Deal {
         Op::RemoveRange { table, from: Bound::Included(from), to: Bound::Excluded(to) }
     }
 
-    pub fn extend(&self, dice: &mut Dice) -> Op {
-        let len = dice.below(self.extend_max + 1);
-        let entries = (0..len).map(|_| (self.key(dice), self.value(dice))).collect();
-        Op::Extend { table: self.table(dice), entries }
-    }
-
     /// What a batch can hold.
     pub fn blind(&self, dice: &mut Dice) -> Op {
         match dice.below(20) {
@@ -95,20 +87,6 @@ impl Deal {
                 let (table, key, value) = (self.table(dice), self.key(dice), self.value(dice));
                 Op::Insert { table, key, value }
             }
-        }
-    }
-
-    pub fn any(&self, dice: &mut Dice) -> Op {
-        match dice.below(60) {
-            0 => Op::Drop { table: dice.below(self.tables) },
-            1 => Op::Rename { from: dice.below(self.tables), to: dice.below(self.tables) },
-            2 => Op::PopFirst { table: self.table(dice) },
-            3 => Op::PopLast { table: self.table(dice) },
-            4 => Op::Retain { table: self.table(dice), of: 2 + dice.below(9) },
-            5..=7 => self.extend(dice),
-            8..=10 => self.range(dice),
-            11..=24 => Op::Remove { table: self.table(dice), key: self.key(dice) },
-            _ => self.insert(dice),
         }
     }
 }

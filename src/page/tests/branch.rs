@@ -111,13 +111,7 @@ fn run(page_bytes: usize, shape: Shape, seed: u64, steps: usize) {
                 branch.set_child(at, other).unwrap();
                 entries[at].1 = other;
             }
-            12 if i < entries.len() && absent && !key.is_empty() => {
-                after[i].0.clone_from(&key);
-                let fits = branch.set_separator(i, runs.key(page_bytes, &key)).unwrap();
-                assert_eq!(fits, least_used_bytes(page_bytes, &after) <= page_bytes);
-                entries = if fits { after } else { entries };
-            }
-            13 | 14 if entries.len() > 1 => {
+            12 | 13 if entries.len() > 1 => {
                 let at = random.below(entries.len());
                 branch.remove(at).unwrap();
                 entries.remove(at);

@@ -51,7 +51,6 @@ fn read_leaf(leaf: Leaf<'_>, runs: &Runs, keys: &[Vec<u8>]) {
     }
     for i in 0..leaf.len().min(60) {
         let _ = leaf.entry(i);
-        let _ = leaf.entry_bytes(i);
     }
     assert!(leaf.used_bytes() + leaf.free_bytes() > 0);
 }
@@ -150,7 +149,6 @@ fn change_branch(random: &mut Random, bytes: &mut [u8], runs: &mut Runs, key: &[
         let separator = runs.key(page_bytes, key);
         let outcome = match random.below(6) {
             0 => branch.insert(i, separator, child).map(drop),
-            1 if i < len => branch.set_separator(i, separator).map(drop),
             2 if len > 0 => branch.remove(random.below(len)),
             3 if len > 0 => branch.set_child(i - 1, child),
             4 if i > 0 => branch.as_branch().split_point(i, separator).map(drop),
@@ -225,5 +223,5 @@ fn an_index_that_is_not_there_is_an_error() {
     assert!(branch.as_branch().child(len).is_err() && branch.as_branch().separator(len).is_err());
     assert!(branch.as_branch().split_point(len + 1, key).is_err());
     assert!(branch.remove(len).is_err() && branch.set_child(len, child).is_err());
-    assert!(branch.insert(len + 1, key, child).is_err() && branch.set_separator(len, key).is_err());
+    assert!(branch.insert(len + 1, key, child).is_err());
 }
