@@ -1,5 +1,4 @@
-//! Closing: what was accepted is committed, what comes later is told so, nobody hangs, nothing
-//! panics.
+//! Closing: what was accepted is committed, what comes later is told so, nobody hangs or panics.
 
 use recto::{Batch, Commit, Durability, Error, Options, Result, Store, Table, TrySubmitError};
 use std::{
@@ -88,8 +87,7 @@ fn dropping_the_last_handle_commits_what_was_accepted() -> Result<()> {
     Ok(())
 }
 
-/// Threads submit while the store is closed: each request is refused, or accepted and then
-/// committed.
+/// Threads submit while the store is closed: each request is refused, or accepted and committed.
 #[test]
 fn close_against_submitters_answers_everyone_once() -> Result<()> {
     for round in 0..20 {

@@ -20,7 +20,7 @@ fn opened() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
-/// Version, tables, and the entries of both tables.
+/// A version, the tables' names, the rows, the other entries.
 type Contents = (u64, Vec<String>, Vec<(u64, Vec<u8>)>, Vec<(String, u64)>);
 
 /// Everything that the store shows, in one value.

@@ -455,8 +455,14 @@ impl WritePager {
         {
             if is_cached(&self.tenants, cached) {
                 let CachedPage { page, pages, frame } = cached;
-                self.pager.slots.set(page.0, Slot::Cold);
                 self.pager.uncount_cached(pages);
+                if self.pager.slots.load(page.0) != Slot::Frame(frame) {
+                    // A held snapshot read it when it had been given up, and the number was used
+                    // again since: the slot is another page's, and nobody can see this one.
+                    self.vacate(frame);
+                    continue;
+                }
+                self.pager.slots.set(page.0, Slot::Cold);
                 self.tenants[frame].state = Tenancy::Retired;
                 // Birth 0: any snapshot may have looked at a clean page.
                 self.waiting_frames.retire_now(frame, Version(0), generation);

@@ -1,6 +1,7 @@
 //! Every operation failing, once and for good: always a typed error, never a hang or a panic,
 //! nothing lost that was acknowledged, and work goes on once the disk is well, unless the store is
-//! poisoned. Owns: [`sweep`].
+//! poisoned.
+//! Owns: [`sweep`].
 
 use super::{
     deal::Deal,
@@ -29,8 +30,7 @@ struct Books {
     versions: Vec<Model>,
     /// The first version that may be recovered.
     durable: u64,
-    /// The content behind the last version, if the commit that failed there is on the disk after
-    /// all.
+    /// The content behind the last version, if the commit that failed is on the disk after all.
     unknown: Option<Model>,
     told: Vec<String>,
 }

@@ -19,8 +19,8 @@ pub struct Run<'r> {
     pub ledger: &'r Ledger,
 }
 
-/// Runs `workload` on `disk`; the creation of the store is part of what can be cut, one time in
-/// two.
+/// Runs `workload` on `disk`; the creation of the store is part of what can be cut, every second
+/// time.
 pub fn run(workload: Workload, disk: &SimDisk, dice: &mut Dice) -> History {
     let store = options().open_simulated(disk).expect("a new store");
     if dice.once_in(2) {

@@ -51,6 +51,12 @@ fn main() -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
+    if let [puts, dir, count] = words.as_slice()
+        && puts == "puts"
+    {
+        writes::spin(Path::new(dir), count.parse().expect("a count"));
+        return ExitCode::SUCCESS;
+    }
     let Some(asked) = asked(&words) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);

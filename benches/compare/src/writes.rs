@@ -13,6 +13,19 @@ const PRELOADED: u64 = 200_000;
 /// Where the numbers of new entries begin.
 const NEW: u64 = 1 << 40;
 
+/// One-key commits of recto alone, for a profiler, over a store that is there: waited for, then
+/// submitted.
+pub fn spin(dir: &Path, count: u64) {
+    let recto = Recto::open(dir, Mode::NoSync);
+    let (_, took) = time(|| (NEW..NEW + count).for_each(|i| recto.put(&key(i), &value(i))));
+    println!("waited {:?} each, cpu {:?}", took.wall / count as u32, took.process / count as u32);
+    let (_, took) = time(|| {
+        let last = (NEW..NEW + count).map(|i| recto.submit(&key(i), &value(i))).last();
+        last.expect("some commit").wait().expect("recto commits");
+    });
+    println!("submitted {:?} each, cpu {:?}", took.wall / count as u32, took.process / count as u32);
+}
+
 /// Runs all rows that `wanted` wants, over the peers called `names`.
 pub fn run(root: &Path, rounds: usize, names: &[&str], wanted: &dyn Fn(&str) -> bool) {
     let mut probe = Probe::new(root).expect("a probe of the disk");
