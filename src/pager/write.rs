@@ -413,8 +413,25 @@ impl WritePager {
             Some(first) => first,
             None => self.take_at_end(pages)?,
         };
+        self.drop_cached(first);
         self.pager.slots.set(first.0, Slot::Cold);
         Ok(first)
+    }
+
+    /// Takes the frame back that a page left behind whose number is used again: it was read and
+    /// given up before its frame was noted.
+    fn drop_cached(&mut self, page: PageId) {
+        let Slot::Frame(frame) = self.pager.slots.load(page.0) else { return };
+        self.take_cached();
+        let Some(&Tenant { pages, .. }) = self
+            .tenants
+            .get(frame)
+            .filter(|tenant| tenant.state == Tenancy::Cached && tenant.page == page)
+        else {
+            return;
+        };
+        self.pager.uncount_cached(pages);
+        self.vacate(frame);
     }
 
     /// Gives page numbers back that no snapshot and no meta page ever named.
@@ -452,8 +469,14 @@ impl WritePager {
         {
             if is_cached(&self.tenants, cached) {
                 let CachedPage { page, pages, frame } = cached;
-                self.pager.slots.set(page.0, Slot::Cold);
                 self.pager.uncount_cached(pages);
+                if self.pager.slots.load(page.0) != Slot::Frame(frame) {
+                    // The number was used again since: its slot is another's, and nobody can see
+                    // what this frame holds.
+                    self.vacate(frame);
+                    continue;
+                }
+                self.pager.slots.set(page.0, Slot::Cold);
                 self.tenants[frame].state = Tenancy::Retired;
                 // Birth 0: any snapshot may have looked at a clean page.
                 self.waiting_frames.retire_now(frame, Version(0), generation);
