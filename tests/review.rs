@@ -107,7 +107,7 @@ fn memory_does_not_grow_with_what_was_overwritten() {
     let _alone = alone();
     let dirty_bytes = 256 * 1024;
     let store = Options::new().dirty_bytes(dirty_bytes).open_in_memory().unwrap();
-    for round in 0..300 {
+    for round in 0..300_u32 {
         let mut batch = Batch::new();
         for key in 0..200 {
             batch.insert(&ROWS, key, &[round as u8; 900]);

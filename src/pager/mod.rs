@@ -213,8 +213,8 @@ impl Pager {
             }
         }
         if cached > self.cache_bytes / 4 * 3 && by == Reads::Snapshot {
-            // Readers fill frames faster than the writer wakes up, and would be told that the cache is
-            // full.
+            // Readers fill frames faster than the writer wakes up, and would be told that the cache
+            // is full.
             thread::sleep(EVICTION_PAUSE);
         }
         let mut waits = if by == Reads::Snapshot { EVICTION_WAITS } else { 0 };
