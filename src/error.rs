@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// The table exists with other key or value types.
     TypeMismatch(Arc<TypeMismatch>),
-    /// The snapshot outlived [`Options::reader_timeout`](crate::Options::reader_timeout).
+    /// The snapshot was held for too long: its owner is asked to let go. Nothing answers this yet.
     SnapshotEvicted {
         /// The version that the snapshot showed.
         version: u64,

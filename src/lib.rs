@@ -1,4 +1,43 @@
 //! recto: an ordered, typed, transactional store in one directory.
+//!
+//! Readers hold [`Snapshot`]s, which take no lock and never change. Changes go to one writer
+//! thread: closures ([`Store::write`]) that read and change whatever they like, or blind
+//! [`Batch`]es that any thread puts together. The writer commits what it finds waiting as one
+//! group, with one sync.
+//!
+//! ```
+//! use recto::{Batch, Store, Table};
+//!
+//! const AGES: Table<&str, u64> = Table::new("ages");
+//!
+//! # fn main() -> recto::Result<()> {
+//! let store = Store::in_memory()?; // or Store::open("path/to/dir")
+//! store.write(|tx| {
+//!     let mut ages = tx.table(&AGES)?;
+//!     ages.insert("ada", 36)?;
+//!     ages.update("ada", |old| old.map(|age| age + 1))
+//! })?;
+//! let snapshot = store.snapshot();
+//! let mut batch = Batch::new();
+//! batch.insert(&AGES, "alan", 41);
+//! store.submit(batch)?.wait()?;
+//! assert_eq!(snapshot.table(&AGES)?.len()?, 1);
+//! assert_eq!(store.get(&AGES, "alan")?, Some(41));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to look
+//! - Opening and every setting: [`Options`]. What a commit promises: [`Durability`], [`Commit`].
+//! - What keys and values can be: [`Key`], [`Value`]. Reading and changing tables: [`TableRef`],
+//!   [`TableMut`].
+//! - Reading in a hot loop: [`Reader`]; without a count: [`Store::read`]; many keys at once:
+//!   [`TableRef::get_many`].
+//! - What can go wrong: [`Error`].
+//!
+//! # Features
+//! None is on by default. `postcard` and `pod` bring values of other types; `simulation` the disk
+//! that crash tests are built on; `internals` is for this repository alone.
 #![cfg_attr(loom, allow(dead_code, reason = "models run a part of the crate"))]
 
 #[cfg(not(loom))]
@@ -145,3 +184,8 @@ pub mod internals {
         pub use crate::store::open_storage;
     }
 }
+
+/// The README's examples, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

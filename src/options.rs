@@ -75,7 +75,7 @@ pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 ///     .durability(Durability::EveryCommits(100))
 ///     .queue_capacity(1000)
 ///     .open(dir.path())?;
-/// # store.close() }
+/// # store.close().map(drop) }
 /// ```
 #[derive(Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, with its setter")]

@@ -1,7 +1,9 @@
 //! The front door: open, read, write, close.
-//! Owns: [`Store`], [`Reader`], and the store's three threads. Absent on purpose: anything that a room
-//! below could do.
+//! Owns: [`Store`], [`Reader`], and the store's three threads. Absent on purpose: anything that a
+//! room below could do.
 
+#[cfg(feature = "simulation")]
+use crate::storage::sim::SimDisk;
 use crate::{
     error::{Error, Resource, Result},
     options::{Durability, Options},
@@ -126,7 +128,8 @@ impl Options {
         } else {
             FileStorage::existing(path)
         };
-        match self.clone().open_storage(Arc::new(made?)) {
+        let storage: Arc<dyn Storage> = Arc::new(made?);
+        match self.clone().open_storage(&storage) {
             Err(Error::Locked { .. }) if self.memory_if_locked => self.open_in_memory(),
             opened => opened,
         }
@@ -138,7 +141,8 @@ impl Options {
     /// [`Error::Invalid`] for options that cannot be.
     pub fn open_in_memory(self) -> Result<Store> {
         let options = Options { cache_bytes: u64::MAX, durability: Durability::None, ..self };
-        options.open_storage(Arc::new(MemoryStorage::new()))
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        options.open_storage(&storage)
     }
 
     /// Opens the store on a simulated disk.
@@ -146,14 +150,15 @@ impl Options {
     /// # Errors
     /// As [`open`](Self::open).
     #[cfg(feature = "simulation")]
-    pub fn open_simulated(self, disk: &crate::simulation::SimDisk) -> Result<Store> {
-        self.open_storage(Arc::new(disk.clone()))
+    pub fn open_simulated(self, disk: &SimDisk) -> Result<Store> {
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        self.open_storage(&storage)
     }
 
     /// Opens the store in `storage`.
-    pub(crate) fn open_storage(self, storage: Arc<dyn Storage>) -> Result<Store> {
+    pub(crate) fn open_storage(self, storage: &Arc<dyn Storage>) -> Result<Store> {
         self.validate()?;
-        Store::start(&storage, self)
+        Store::start(storage, self)
     }
 }
 
@@ -162,7 +167,7 @@ impl Options {
 /// # Errors
 /// As [`Options::open`].
 #[cfg(feature = "internals")]
-pub fn open_storage(options: Options, storage: Arc<dyn Storage>) -> Result<Store> {
+pub fn open_storage(options: Options, storage: &Arc<dyn Storage>) -> Result<Store> {
     options.open_storage(storage)
 }
 
@@ -245,16 +250,16 @@ impl Store {
         self.read(|view| Ok(view.table(table)?.get(key)?.map(V::to_owned)))
     }
 
-    /// A reader for one thread: it keeps a snapshot and renews it only when a commit came. The way to
-    /// read in a hot loop and still see new commits.
+    /// A reader for one thread: it keeps a snapshot and renews it only when a commit came. The way
+    /// to read in a hot loop and still see new commits.
     pub fn reader(&self) -> Reader {
         let word = self.shared.engine.published.word();
         Reader { snapshot: self.snapshot(), word, engine: self.shared.engine.clone() }
     }
 
     /// Runs `write` on the writer thread as one transaction, and waits until it is as safe as the
-    /// store's [`Durability`] says. It may borrow from the caller. An error or a panic undoes all of
-    /// it, and nothing else.
+    /// store's [`Durability`] says. It may borrow from the caller. An error or a panic undoes all
+    /// of it, and nothing else.
     ///
     /// # Errors
     /// The closure's own; [`Error::Panicked`]; [`Error::Closed`]; [`Error::Poisoned`];
@@ -316,13 +321,14 @@ impl Store {
     /// # Errors
     /// [`TrySubmitError::Full`] gives the batch back.
     pub fn try_submit(&self, batch: Batch) -> Result<Commit, TrySubmitError> {
-        self.submit_by(batch, |requests, request| requests.try_send(request))
+        self.submit_by(batch, Requests::try_send)
     }
 
     /// Hands a batch over; waits for at most `timeout` while the queue is full.
     ///
     /// # Errors
     /// [`TrySubmitError::Full`] gives the batch back.
+    #[expect(clippy::result_large_err, reason = "the batch comes back by value")]
     pub fn submit_timeout(
         &self,
         batch: Batch,
@@ -384,7 +390,7 @@ impl Store {
 
     /// The tables' names, in order.
     pub fn tables(&self) -> Result<Vec<String>> {
-        self.read(|view| view.tables())
+        self.read(View::tables)
     }
 
     /// Gives a table another name. False if there is none of the name `from`.
@@ -456,8 +462,8 @@ impl Store {
         &self.shared.engine.options
     }
 
-    /// Closes the store: nothing is accepted any more, what was accepted is committed and answered, and
-    /// a last checkpoint empties the log. Other handles answer [`Error::Closed`] from then on.
+    /// Closes the store: nothing is accepted any more, what was accepted is committed and answered,
+    /// and a last checkpoint empties the log. Other handles answer [`Error::Closed`] from then on.
     /// Closing again is fine.
     ///
     /// # Errors

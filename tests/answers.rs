@@ -1,5 +1,5 @@
-//! A commit has two answers, visible and durable, to wait for or to await on any runtime: here on two
-//! that know nothing of each other.
+//! A commit has two answers, visible and durable, to wait for or to await on any runtime: here on
+//! two that know nothing of each other.
 
 use recto::{Batch, Durability, Error, Options, Result, Store, Table};
 use std::{
@@ -213,8 +213,8 @@ fn one_commit_wakes_all_who_wait_for_it() -> Result<()> {
     Ok(())
 }
 
-/// A future that is dropped before it is ready has handed nothing over; a commit that is dropped undoes
-/// nothing.
+/// A future that is dropped before it is ready has handed nothing over; a commit that is dropped
+/// undoes nothing.
 #[test]
 fn dropped_futures_hand_over_nothing_and_dropped_commits_undo_nothing() -> Result<()> {
     let (_dir, store) = opened(Options::new().queue_capacity(1));

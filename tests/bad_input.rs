@@ -12,11 +12,20 @@ use std::{
 const ROWS: Table<u64, &[u8]> = Table::new("rows");
 const WORDS: Table<&str, &[u8]> = Table::new("words");
 
-/// Every file of a directory but the one that only tells who held the store last.
+/// Every file of a directory but the one that only tells who held the store last. The end of the
+/// first meta page, behind its 512 bytes of content, is what opening tries the map with: left out.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let ours = entries.filter(|path| !path.ends_with("owner"));
-    ours.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    ours.map(|path| (path.clone(), content(&path))).collect()
+}
+
+fn content(path: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(path).unwrap();
+    if path.ends_with("pages") && bytes.len() >= 4096 {
+        bytes[512..4096].fill(0);
+    }
+    bytes
 }
 
 /// A store with rows 0 to 999, closed; its pages are in the page file.
@@ -155,7 +164,7 @@ fn keys_values_and_names_that_are_too_large() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path())?;
     let longest = "k".repeat(65_536);
-    store.write(|tx| tx.table(&WORDS)?.insert(&longest, &[5; 3_000_000]))?;
+    store.write(|tx| tx.table(&WORDS)?.insert(&longest, &vec![5; 3_000_000]))?;
     assert_eq!(store.get(&WORDS, &longest)?, Some(vec![5; 3_000_000]));
     let too_long = "k".repeat(65_537);
     let key = store.write(|tx| tx.table(&WORDS)?.insert(&too_long, b""));
@@ -169,9 +178,11 @@ fn keys_values_and_names_that_are_too_large() -> Result<()> {
     let version = store.snapshot().version();
     let value = vec![0; (1 << 30) + 1];
     let refused = store.write(|tx| tx.table(&WORDS)?.insert("key", &value));
-    let max = 1 << 30;
     assert!(
-        matches!(refused, Err(Error::TooLarge { what: Limit::Value, len, max: m }) if m == max && len == max + 1),
+        matches!(
+            refused,
+            Err(Error::TooLarge { what: Limit::Value, len: 1_073_741_825, max: 1_073_741_824 })
+        ),
         "{refused:?}"
     );
     let message = refused.unwrap_err().to_string();
@@ -337,7 +348,7 @@ fn a_deleted_log_segment_is_corrupt() {
             }
             // A spare one, or one of whose records nothing tells that they were synced.
             Ok(store) => {
-                println!("opened without {}: {:?}", segment.display(), store.stats().version)
+                println!("opened without {}: {:?}", segment.display(), store.stats().version);
             }
             Err(other) => panic!("{}: {other}", segment.display()),
         }

@@ -22,7 +22,7 @@ const VALUE_BYTES: usize = 200;
 const GATHERED_BYTES: u64 = 128 << 20;
 
 fn entries(way: &str) -> u64 {
-    let default = if way == "extend" { 1_500_000 } else { 150_000 };
+    let default = if way == "extend" { 1_200_000 } else { 150_000 };
     env::var("RECTO_BULK_ENTRIES").map_or(default, |entries| entries.parse().unwrap())
 }
 
@@ -91,7 +91,7 @@ fn child_that_loads() -> Result<()> {
     let (peak, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let count = entries(&way);
     // In no order: a stride that has no divisor in common with the count.
-    let stride = (count / 2..).find(|stride| greatest_divisor(*stride, count) == 1).unwrap();
+    let stride = (count / 2..count).find(|stride| greatest_divisor(*stride, count) == 1).unwrap();
     let numbers = (0..count).map(|n| n * stride % count);
     let options = Options::new().dirty_bytes(dirty_bytes()).durability(Durability::None);
     let store = options.open(dir)?;

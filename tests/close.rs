@@ -1,4 +1,4 @@
-//! Closing: what was accepted is committed, what comes later is told so, nobody hangs, nothing panics.
+//! Closing: what was accepted is committed, what comes later is told so, nobody hangs or panics.
 
 use recto::{Batch, Commit, Durability, Error, Options, Result, Store, Table, TrySubmitError};
 use std::{
@@ -87,7 +87,7 @@ fn dropping_the_last_handle_commits_what_was_accepted() -> Result<()> {
     Ok(())
 }
 
-/// Threads submit while the store is closed: each request is refused, or accepted and then committed.
+/// Threads submit while the store is closed: each request is refused, or accepted and committed.
 #[test]
 fn close_against_submitters_answers_everyone_once() -> Result<()> {
     for round in 0..20 {
@@ -218,8 +218,8 @@ fn a_store_dropped_on_its_own_thread_closes() -> Result<()> {
     Ok(())
 }
 
-/// The whole process ends with work in the queue: what was answered as durable is there, the rest is
-/// there up to some commit, and none behind it.
+/// The whole process ends with work in the queue: what was answered as durable is there, the rest
+/// is there up to some commit, and none behind it.
 #[test]
 fn a_process_that_exits_with_work_queued_leaves_a_prefix() -> Result<()> {
     for way in ["return", "exit", "drop", "close"] {

@@ -1,7 +1,8 @@
 //! Power cuts after every operation, and every operation failing, on the simulated disk.
 //!
-//! `RECTO_CRASH_IMAGES` is how many images each workload opens (the long run: 1,000,000),
-//! `RECTO_CRASH_SEED` where it begins. Threads make runs differ: what a failure prints is the record.
+//! `RECTO_CRASH_IMAGES` is how many images each workload opens (the long run: 1,000,000) and
+//! `RECTO_CRASH_STORMS` how many runs of threads meet a failure, beginning at `RECTO_CRASH_SEED`.
+//! Threads make runs differ: what a failure prints is the record.
 
 #[path = "crash/deal.rs"]
 mod deal;
@@ -13,6 +14,8 @@ mod faults;
 mod model;
 #[path = "crash/oracle.rs"]
 mod oracle;
+#[path = "crash/storm.rs"]
+mod storm;
 #[path = "crash/watchdog.rs"]
 mod watchdog;
 #[path = "crash/workload.rs"]
@@ -50,10 +53,10 @@ fn enumerate_with(name: &str, workload: Workload, images_per_cut: usize) {
         }
     }
     let Tally { images, deep_images, cuts, .. } = tally;
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = (images + deep_images) as f64 / seconds;
+    let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    let rate = (images + deep_images) * 1000 / millis;
     println!(
-        "{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate:.0}/s"
+        "{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate}/s"
     );
 }
 
@@ -135,4 +138,13 @@ fn a_close_on_a_full_disk_says_what_is_durable() {
         let version = again.snapshot().version();
         assert!(closed.is_err() || version == u64::from(values), "{closed:?}, {version} are left");
     }
+}
+
+#[test]
+fn threads_on_a_failing_disk_lose_nothing_that_was_acknowledged() {
+    let watchdog = watchdog::Watchdog::begin();
+    let first = asked_for("RECTO_CRASH_SEED").unwrap_or(0);
+    let storms = asked_for("RECTO_CRASH_STORMS").unwrap_or(150);
+    let struck = (first..first + storms).filter(|seed| storm::storm(*seed, &watchdog)).count();
+    println!("storms: {storms}, {struck} of them struck");
 }

@@ -1,4 +1,4 @@
-//! What each level of durability promises, told by counts: how far the answers are ahead of the device.
+//! What each level of durability promises, told by counts: how far answers are ahead of the device.
 
 use recto::{Batch, Durability, Options, Result, Store, Table};
 use std::{

@@ -11,6 +11,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -38,11 +39,11 @@ fn nothing_acknowledged_is_lost_in_200_kills() {
         if random(&mut seed).is_multiple_of(2) {
             // A recovery that is itself cut short, or little more than that.
             let patience = Duration::from_micros(random(&mut seed) % 20_000);
-            total += run_and_kill(dir.path(), level, patience, &mut acknowledged);
+            total += run_and_kill(dir.path(), level, false, patience, &mut acknowledged);
             interrupted_openings += 1;
         }
-        let patience = Duration::from_micros(random(&mut seed) % 120_000);
-        total += run_and_kill(dir.path(), level, patience, &mut acknowledged);
+        let patience = Duration::from_micros(random(&mut seed) % 100_000);
+        total += run_and_kill(dir.path(), level, true, patience, &mut acknowledged);
         let store = options().open(dir.path()).unwrap_or_else(|e| panic!("kill {kill}: {e}"));
         verify(&store, &acknowledged).unwrap_or_else(|e| panic!("kill {kill}: {e}"));
         store.close().unwrap();
@@ -53,15 +54,26 @@ fn nothing_acknowledged_is_lost_in_200_kills() {
     );
 }
 
-/// Lets a child commit for a while after it has opened the store, and kills it; notes what it was
-/// told, and returns how many answers that were.
-fn run_and_kill(dir: &Path, level: u64, patience: Duration, acknowledged: &mut [u64]) -> u64 {
+/// Lets a child commit for a while, counted from its start or from when it has opened the store, and
+/// kills it; notes what it was told, and returns how many answers that were.
+fn run_and_kill(
+    dir: &Path,
+    level: u64,
+    from_opened: bool,
+    patience: Duration,
+    acknowledged: &mut [u64],
+) -> u64 {
     let mut child = spawn(dir, level);
     let output = BufReader::new(child.stdout.take().unwrap());
+    let (opened, is_open) = mpsc::channel();
     let told = thread::spawn(move || {
         let mut told = Vec::new();
         for line in output.split(b'\n') {
             let line = String::from_utf8(line.unwrap()).unwrap();
+            if line == "open" {
+                // The other end may have stopped listening.
+                let _ = opened.send(());
+            }
             // The last line may be cut short by the kill: it counts only with its end mark.
             if let Some(ack) = line.strip_prefix("ack ").and_then(|ack| ack.strip_suffix(" .")) {
                 let (thread, number) = ack.split_once(' ').unwrap();
@@ -70,6 +82,9 @@ fn run_and_kill(dir: &Path, level: u64, patience: Duration, acknowledged: &mut [
         }
         told
     });
+    if from_opened {
+        is_open.recv_timeout(Duration::from_secs(60)).expect("the child opens the store");
+    }
     thread::sleep(patience);
     child.kill().unwrap();
     let status = child.wait().unwrap();
@@ -143,6 +158,7 @@ fn child_that_commits_until_it_is_killed() {
         _ => Durability::None,
     };
     let store = options().durability(level).open(dir).unwrap();
+    std::io::stdout().write_all(b"\nopen\n").unwrap();
     let until = Instant::now() + Duration::from_secs(60);
     thread::scope(|scope| {
         for thread in 0..THREADS {

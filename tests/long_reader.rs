@@ -155,8 +155,8 @@ fn a_thousand_snapshots_churned_leave_nothing_behind() -> Result<()> {
     Ok(())
 }
 
-/// Checkpoints and commits: what old readers and meta pages held comes back, and the gauges, which are
-/// those of the last group but one when a commit is answered, tell so.
+/// Checkpoints and commits: what old readers and meta pages held comes back, and the gauges, which
+/// are those of the last group but one when a commit is answered, tell so.
 fn settle(store: &Store) -> Result<()> {
     for _ in 0..2 {
         store.write(|tx| tx.table(&ROWS)?.insert(ROW_COUNT - 1, &value(0, 0)))?;
@@ -180,8 +180,8 @@ fn filled(dir: &std::path::Path, durability: Durability) -> Result<Store> {
     Ok(store)
 }
 
-/// Updates rows in no order, in batches, a few of which are on their way at a time. The greatest size
-/// of the page file and of the frames meanwhile.
+/// Updates rows in no order, in batches, a few of which are on their way at a time. The greatest
+/// size of the page file and of the frames meanwhile.
 fn update(store: &Store, updates: u64) -> Result<(u64, u64)> {
     let (mut file_bytes_max, mut frame_bytes_max) = (0, 0);
     let mut seed = 88_172_645_463_325_252_u64;

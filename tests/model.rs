@@ -154,7 +154,7 @@ impl Run {
             1..=4 => 8,
             _ => 2,
         };
-        (0..1 + self.dice.below(len)).map(|_| self.op()).collect()
+        (0..=self.dice.below(len)).map(|_| self.op()).collect()
     }
 
     fn op(&mut self) -> Op {
@@ -232,13 +232,13 @@ impl Run {
     fn burst(&mut self) {
         self.trace.push("burst".to_owned());
         let mut waiting = Vec::new();
-        for _ in 0..1 + self.dice.below(12) {
+        for _ in 0..=self.dice.below(12) {
             if self.dice.once_in(6) {
                 self.doom();
                 continue;
             }
             let (mut batch, mut ops) = (Batch::new(), Vec::new());
-            for _ in 0..1 + self.dice.below(12) {
+            for _ in 0..=self.dice.below(12) {
                 let op = self.deal.blind(&mut self.dice);
                 assert!(op.on_batch(&mut batch));
                 ops.push(op);

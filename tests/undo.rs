@@ -20,8 +20,11 @@ fn opened() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
+/// A version, the tables' names, the rows, the other entries.
+type Contents = (u64, Vec<String>, Vec<(u64, Vec<u8>)>, Vec<(String, u64)>);
+
 /// Everything that the store shows, in one value.
-fn contents(store: &Store) -> Result<(u64, Vec<String>, Vec<(u64, Vec<u8>)>, Vec<(String, u64)>)> {
+fn contents(store: &Store) -> Result<Contents> {
     let snap = store.snapshot();
     let rows = snap.table(&ROWS)?;
     let rows = rows.iter()?.map(|entry| entry.map(|(key, value)| (key, value.to_vec())));
@@ -180,8 +183,9 @@ fn the_group_of_one_that_fails_commits() -> Result<()> {
     assert!(holder.wait()?);
     for (number, commit) in (0..).zip(commits) {
         match (number, commit.wait()) {
-            (13, Err(Error::Panicked { .. })) | (27, Err(Error::Conflict)) => {}
-            (31, Err(Error::Closed)) => {}
+            (13, Err(Error::Panicked { .. }))
+            | (27, Err(Error::Conflict))
+            | (31, Err(Error::Closed)) => {}
             (_, Ok(answer)) if answer == number => {}
             (_, other) => panic!("closure {number} answered {other:?}"),
         }

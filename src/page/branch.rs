@@ -1,6 +1,6 @@
 //! Branches: separators and children.
 //! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, 32-bit heads
-//! (see [`heads`](super::heads)), children, their births, 16-bit cell offsets, free space, cells.
+//! (see [`heads`](super::heads)), children with their births, 16-bit cell offsets, free space, cells.
 //! The separators' common prefix is kept once; a cell has what follows it.
 //! Keeps I9: a damaged page gives an error or a wrong child, never a panic.
 //! Absent on purpose: a check that a child is the one meant; that is [`expect`](super::expect)'s.
@@ -13,17 +13,18 @@ use super::{
     cell::{PartKey, read_separator, separator_len, write_separator},
     check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
-    read_u16, read_u32, set_field,
+    read_u16, set_field,
     split::balanced_cut,
 };
 use crate::error::Result;
 
 const HEADS: usize = 0;
 const CHILDREN: usize = 1;
-const BIRTHS: usize = 2;
-const OFFSETS: usize = 3;
-/// Heads, children, births, offsets.
-pub const ARRAYS: Arrays<4> = Arrays { widths: [HEAD_BYTES, 4, 4, 2], heads: HEADS };
+const OFFSETS: usize = 2;
+/// The length of a [`Child`] on disk: the number and the birth side by side, for both are wanted.
+const CHILD_BYTES: usize = 8;
+/// Heads, children, offsets.
+pub const ARRAYS: Arrays<3> = Arrays { widths: [HEAD_BYTES, CHILD_BYTES, 2], heads: HEADS };
 
 /// The shortest `s` with `left < s <= right`: a prefix of `right`. Where `left` is not smaller than
 /// `right`, which only a damaged page can show, some prefix of `right`.
@@ -207,11 +208,13 @@ impl<'p> Branch<'p> {
     #[inline]
     pub fn child(self, i: usize) -> Result<Child> {
         check_index(self.page, i, self.count)?;
-        let page = read_u32(self.page, ARRAYS.start(CHILDREN, self.count) + 4 * i);
-        let birth = read_u32(self.page, ARRAYS.start(BIRTHS, self.count) + 4 * i);
-        match (page, birth) {
-            (Some(page), Some(birth)) => Ok(Child { page: PageId(page), birth }),
-            _ => Err(damaged(self.page, "its children exceed the page")),
+        let at = ARRAYS.start(CHILDREN, self.count) + CHILD_BYTES * i;
+        match self.page.get(at..).and_then(<[u8]>::first_chunk) {
+            Some(bytes) => {
+                let word = u64::from_le_bytes(*bytes);
+                Ok(Child { page: PageId(word as u32), birth: (word >> 32) as u32 })
+            }
+            None => Err(damaged(self.page, "its children exceed the page")),
         }
     }
 
@@ -344,8 +347,8 @@ impl<'p> BranchMut<'p> {
     pub fn set_child(&mut self, i: usize, child: Child) -> Result<()> {
         let count = self.as_branch().count;
         check_index(self.page, i, count)?;
-        self.put(CHILDREN, i, &child.page.0.to_le_bytes());
-        self.put(BIRTHS, i, &child.birth.to_le_bytes());
+        let word = u64::from(child.page.0) | u64::from(child.birth) << 32;
+        self.put(CHILDREN, i, &word.to_le_bytes());
         Ok(())
     }
 

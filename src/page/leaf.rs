@@ -94,6 +94,15 @@ impl<'p> Leaf<'p> {
         Ok(None)
     }
 
+    /// Where the key and the value of `key` begin, if it is here: a guess by its tag, for who wants
+    /// to fetch them ahead.
+    #[inline]
+    pub fn likely_cell(self, key: &[u8]) -> Option<&'p [u8]> {
+        let start = ARRAYS.start(TAGS, self.count);
+        let i = Matches::new(self.page, start, self.count, tag(key)).next()?;
+        self.page.get(self.offset(i).ok()?..)
+    }
+
     /// The index of `key`, or where it would be inserted; like `slice::binary_search`.
     #[inline]
     pub fn search(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Result<usize, usize>> {

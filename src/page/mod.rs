@@ -130,12 +130,6 @@ fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The four bytes at `at`; none beyond the end of `bytes`.
-#[inline]
-fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
 /// A 16-bit field of the header. Pages are at least [`PAGE_BYTES_MIN`] bytes: the pager's duty.
 #[inline]
 fn field(page: &[u8], field: Range<usize>) -> usize {
@@ -316,8 +310,8 @@ fn checked_count(page: &[u8]) -> Result<usize> {
     Ok(field(page, COUNT))
 }
 
-/// What leaves and branches check next: that the page is of the kind, and that its arrays end before
-/// its cells begin, which begin in the page.
+/// What leaves and branches check next: that the page is of the kind, and that its arrays end
+/// before its cells begin, which begin in the page.
 #[inline]
 fn check_header(page: &[u8], kind: Kind, arrays_end: usize) -> Result<()> {
     debug_assert!(page.len() <= PAGE_BYTES_MAX);

@@ -56,8 +56,8 @@ impl<'p> Matches<'p> {
         matches
     }
 
-    /// Compares the next group. The bytes behind the last tag belong to other arrays: their bits are
-    /// cut off.
+    /// Compares the next group. The bytes behind the last tag belong to other arrays: their bits
+    /// are cut off.
     #[inline]
     fn compare(&mut self) {
         let Some((group, rest)) = self.groups.split_first() else {
@@ -91,8 +91,8 @@ impl Iterator for Matches<'_> {
 
 /// One bit for each of `group` that equals `tag`.
 ///
-/// All of a group at once, without a branch: the tags are the first bytes that a get waits for, and a
-/// branch on them that is mispredicted keeps the CPU from going on to the next get meanwhile.
+/// All of a group at once, without a branch: the tags are the first bytes that a get waits for, and
+/// a branch on them that is mispredicted keeps the CPU from going on to the next get meanwhile.
 #[inline]
 fn equal(group: &[u8; GROUP], tag: u8) -> u32 {
     const LOW: u64 = u64::from_le_bytes([0x7F; 8]);

@@ -139,7 +139,8 @@ impl FreeSpace {
         }
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, zeros behind it allowed; every extent lies below `end`.
+    /// Reads what [`encode`](Self::encode) wrote, zeros behind it allowed; every extent lies below
+    /// `end`.
     ///
     /// # Errors
     /// `Error::Corrupt` for anything else.

@@ -24,6 +24,8 @@ use frames::{FrameId, Frames};
 use slots::{Slot, Slots};
 use std::{collections::VecDeque, time::Duration};
 
+pub use crate::storage::map::{LINE_BYTES, prefetch, prefetch_all};
+
 /// The id of a table: the number that every page of its tree carries.
 pub type TableId = u32;
 
@@ -244,6 +246,21 @@ impl Pager {
         self.framed(page, frame, len)
     }
 
+    /// A page that is in the map, and verified.
+    #[inline]
+    fn clean_page(&self, page: PageId) -> Option<&[u8]> {
+        if self.slots.load(page.0) == Slot::Clean {
+            self.mapped(page, self.page_bytes)
+        } else {
+            None
+        }
+    }
+
+    #[inline(never)]
+    fn page_elsewhere(&self, page: PageId) -> Result<&[u8]> {
+        self.page_bytes_of(page, Reads::Snapshot)
+    }
+
     #[inline]
     fn page_bytes_of(&self, page: PageId, by: Reads) -> Result<&[u8]> {
         self.bytes(page, self.page_bytes, by, |bytes| page::verify(bytes, page, self.seed))
@@ -307,16 +324,36 @@ fn born(child: Child, bytes: &[u8]) -> Result<Version> {
 }
 
 impl Pages for Pager {
-    #[inline]
+    #[allow(
+        clippy::inline_always,
+        reason = "a part of every descent: a call costs 40 instructions"
+    )]
+    #[inline(always)]
     fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
-        self.page_for(child, table, level, Reads::Snapshot)
+        let bytes = match self.clean_page(child.page) {
+            Some(bytes) => bytes,
+            None => self.page_elsewhere(child.page)?,
+        };
+        page::expect(bytes, child, table, level)?;
+        Ok(bytes)
     }
 
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
         self.run_for(run, table, Reads::Snapshot)
     }
 
-    fn prefetch(&self, _page: PageId) {}
+    #[inline]
+    fn prefetch(&self, page: PageId) {
+        let bytes = match self.slots.load(page.0) {
+            Slot::Frame(frame) => self.framed(page, frame, self.page_bytes).ok(),
+            Slot::Clean | Slot::Cold => self.mapped(page, self.page_bytes),
+        };
+        if let Some(bytes) = bytes {
+            // The header with the first tags or heads; then mostly a leaf's offsets.
+            prefetch(bytes);
+            prefetch(&bytes[LINE_BYTES..]);
+        }
+    }
 
     fn page_bytes(&self) -> usize {
         self.page_bytes

@@ -180,7 +180,8 @@ impl WritePager {
         })
     }
 
-    /// Never asks the device for more room: new pages stay in frames, for a store that is only read.
+    /// Never asks the device for more room: new pages stay in frames, for a store that is only
+    /// read.
     pub fn never_grow(&mut self) {
         self.file_pages = u32::MAX;
     }
@@ -200,8 +201,8 @@ impl WritePager {
         self.pager.frames.written_bytes() as u64 + self.pager.frames.filled_bytes() as u64
     }
 
-    /// Free pages, those that wait for a reader or a checkpoint (a run counted once), and the file's
-    /// length in pages.
+    /// Free pages, those that wait for a reader or a checkpoint (a run counted once), and the
+    /// file's length in pages.
     pub fn space_pages(&self) -> (u32, u64, u32) {
         (self.space.pages(), self.waiting_pages.len() as u64, self.space.end())
     }
@@ -238,7 +239,8 @@ impl WritePager {
         self.freed_frames = frames;
     }
 
-    /// Starts a group behind version `base`: everything given up from now on ends with `generation`.
+    /// Starts a group behind version `base`: everything given up from now on ends with
+    /// `generation`.
     pub fn begin_group(&mut self, base: Version, generation: Generation) {
         debug_assert!(self.made.is_empty() && self.unsettled.is_empty());
         self.base = base;
@@ -254,8 +256,9 @@ impl WritePager {
         self.request
     }
 
-    /// Ends a request that is kept. What earlier requests of its group made and it gave up is free at
-    /// once: a group that rewrites the same rows many times would otherwise need room for them all.
+    /// Ends a request that is kept. What earlier requests of its group made and it gave up is free
+    /// at once: a group that rewrites the same rows many times would otherwise need room for them
+    /// all.
     pub fn end_request(&mut self) {
         let point = self.request;
         let mut pages = std::mem::take(&mut self.freed_pages);
@@ -461,8 +464,8 @@ impl WritePager {
         }
     }
 
-    /// Lets go of clean frames until at most `bytes` of them remain. They come back when the readers
-    /// pinned before `generation` are gone.
+    /// Lets go of clean frames until at most `bytes` of them remain. They come back when the
+    /// readers pinned before `generation` are gone.
     pub fn evict(&mut self, bytes: u64, generation: Generation) {
         while self.pager.cached_bytes() > bytes
             && let Some(cached) = self.cached.pop_front()
@@ -471,8 +474,8 @@ impl WritePager {
                 let CachedPage { page, pages, frame } = cached;
                 self.pager.uncount_cached(pages);
                 if self.pager.slots.load(page.0) != Slot::Frame(frame) {
-                    // The number was used again since: its slot is another's, and nobody can see
-                    // what this frame holds.
+                    // A held snapshot read it when it had been given up, and the number was used
+                    // again since: the slot is another page's, and nobody can see this one.
                     self.vacate(frame);
                     continue;
                 }

@@ -4,12 +4,16 @@
 
 use crate::{
     error::Result,
+    pager::prefetch_all,
     txn::{batch::head, raw::WriteRaw},
 };
 
 /// The room for one stretch, in bytes of keys, values and what finds them. Each stretch of keys in
 /// no order touches most of the tree, so few long ones are better than many short ones.
 const RUN_BYTES: usize = if cfg!(test) { 4096 } else { 128 << 20 };
+
+/// How many entries ahead of its turn one is fetched.
+const AHEAD: usize = 12;
 
 /// Encoded entries in the order in which they came.
 #[derive(Default)]
@@ -33,6 +37,10 @@ struct Piece {
 impl Piece {
     fn key<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         &bytes[self.at..][..self.key_len as usize]
+    }
+
+    fn entry<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[self.at..][..self.key_len as usize + self.value_len as usize]
     }
 
     fn value<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
@@ -83,8 +91,16 @@ impl Run {
             [] => 0,
             [one] => u64::from(to.insert(table, one.key(bytes), one.value(bytes))?),
             many => {
-                let entries = many.iter().map(|piece| (piece.key(bytes), piece.value(bytes)));
-                to.load(table, entries.map(Ok))?
+                // In key order they lie anywhere in `bytes`: each is fetched ahead of its turn.
+                let ahead = many[AHEAD.min(many.len())..].iter().map(Some);
+                let ahead = ahead.chain(std::iter::repeat(None));
+                let entries = many.iter().zip(ahead).map(|(piece, ahead)| {
+                    if let Some(ahead) = ahead {
+                        prefetch_all(ahead.entry(bytes));
+                    }
+                    Ok((piece.key(bytes), piece.value(bytes)))
+                });
+                to.load(table, entries)?
             }
         };
         *self = Run {

@@ -6,7 +6,7 @@ use super::{Tree, resolver};
 use crate::{
     error::Result,
     page::{Child, branch::Branch, leaf::Leaf},
-    pager::Pages,
+    pager::{LINE_BYTES, Pages, prefetch},
 };
 
 /// How many lookups go down together: enough to fill the CPU's queue of misses, few enough that
@@ -29,9 +29,17 @@ impl Tree {
         };
         let resolve = resolver(pages, self.table);
         for (keys, values) in keys.chunks(GROUP).zip(values.chunks_mut(GROUP)) {
-            let leaves = self.walk_group(pages, root, keys)?;
-            for ((child, key), value) in leaves.iter().zip(keys).zip(values) {
-                let leaf = Leaf::new(pages.page(*child, self.table, 0)?)?;
+            let children = self.walk_group(pages, root, keys)?;
+            let mut leaves = [None; GROUP];
+            for ((child, key), leaf) in children.iter().zip(keys).zip(&mut leaves) {
+                let found = Leaf::new(pages.page(*child, self.table, 0)?)?;
+                if let Some(cell) = found.likely_cell(key) {
+                    prefetch(cell);
+                    prefetch(cell.get(LINE_BYTES..).unwrap_or(cell));
+                }
+                *leaf = Some(found);
+            }
+            for ((leaf, key), value) in leaves.into_iter().flatten().zip(keys).zip(values) {
                 if let Some(found) = leaf.get(key, &resolve)? {
                     *value = Some(found.resolve(&resolve)?);
                 }

@@ -30,7 +30,7 @@ use crate::{
         cell::{NewKey, NewValue, Resolve, key_inline_max, value_inline_max},
         leaf::Leaf,
     },
-    pager::{Pages, PagesMut, TableId},
+    pager::{LINE_BYTES, Pages, PagesMut, TableId, prefetch},
 };
 
 /// The most levels that a tree may have; far more than any number of pages can fill, and the length
@@ -144,8 +144,10 @@ impl Tree {
             let branch = Branch::new(pages.page(child, self.table, level)?)?;
             child = branch.child(branch.child_index(key, &resolve)?)?;
         }
-        let leaf = Leaf::new(pages.page(child, self.table, 0)?)?;
-        match leaf.get(key, &resolve)? {
+        let bytes = pages.page(child, self.table, 0)?;
+        // The line of most cells' offsets is on its way beside that of the header and the tags.
+        prefetch(bytes.get(LINE_BYTES..).unwrap_or(bytes));
+        match Leaf::new(bytes)?.get(key, &resolve)? {
             Some(value) => Ok(Some(value.resolve(&resolve)?)),
             None => Ok(None),
         }

@@ -8,9 +8,13 @@ use super::raw::{Asked, WriteRaw};
 use crate::{
     error::{Error, Limit, Result},
     options::{BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    pager::prefetch_all,
     txn::catalog::TableTypes,
 };
-use std::{borrow::Cow, fmt, ops::Bound};
+use std::{borrow::Cow, fmt, iter::repeat, ops::Bound};
+
+/// How many writes ahead of its turn one is fetched.
+const AHEAD: usize = 12;
 
 /// Inserts and removals that are applied together, in one version, by [`Store::submit`] and its
 /// relatives. It borrows nothing, and can be built and sent on any thread.
@@ -235,7 +239,15 @@ impl Batch {
                 (key, None) => to.remove(table, key).map(drop),
             };
         }
-        to.merge(table, ops.iter().map(|op| Ok(op.change(bytes)))).map(drop)
+        // In key order they lie anywhere in `bytes`: each is fetched ahead of its turn.
+        let ahead = ops[AHEAD.min(ops.len())..].iter().map(Some).chain(repeat(None));
+        let changes = ops.iter().zip(ahead).map(|(op, ahead)| {
+            if let Some(ahead) = ahead {
+                prefetch_all(&bytes[ahead.at as usize..]);
+            }
+            Ok(op.change(bytes))
+        });
+        to.merge(table, changes).map(drop)
     }
 }
 

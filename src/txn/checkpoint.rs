@@ -148,8 +148,8 @@ impl Writer {
         }
     }
 
-    /// How long the writer may sleep before it has something to do on its own: until a checkpoint that
-    /// failed is tried again, as long as one is wanted.
+    /// How long the writer may sleep before it has something to do on its own: until a checkpoint
+    /// that failed is tried again, as long as one is wanted.
     pub(super) fn next_wake(&self) -> Option<Duration> {
         let (at, _) = self.durable.retry?;
         let is_idle =
@@ -165,9 +165,6 @@ impl Writer {
 
     /// Of a store that is poisoned: answers those who wait for what will not come.
     pub(super) fn give_up_waiting(&mut self, error: &Error) {
-        if self.engine.checkpointer.take_finished().is_some() {
-            self.durable.pending_extras.clear();
-        }
         self.answer_waiters(Err(error));
         if let Some(control) = self.deferred.take() {
             Request::Control(control).refuse(&Error::Poisoned);
@@ -460,8 +457,8 @@ impl Writer {
         self.engine.pipeline.end();
     }
 
-    /// The log holds everything, and the next opening replays it: if it is on the device, which relaxed
-    /// commits have not waited for.
+    /// The log holds everything, and the next opening replays it: if it is on the device, which
+    /// relaxed commits have not waited for.
     fn sync_log(&self) {
         match self.syncer.sync() {
             Ok(version) => self.engine.pipeline.note_durable(version),

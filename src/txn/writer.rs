@@ -414,11 +414,12 @@ impl Writer {
 
     /// What is done between groups: checkpoints ended, readers gone, caches too full.
     fn keep_house(&mut self) {
+        // Of a poisoned store too: whoever waits for this checkpoint is owed an answer (I11).
+        self.settle_checkpoint();
         if let Some(error) = self.engine.pipeline.poison() {
             let error = error.clone();
             return self.give_up_waiting(&error);
         }
-        self.settle_checkpoint();
         self.state.pages.take_cached();
         self.state.pages.reclaim();
         let pager = Arc::clone(self.state.pages.pager());

@@ -115,7 +115,7 @@ impl Ledger {
     }
 
     /// A closure that does its work and then fails.
-    pub fn fail(&self, store: &Store, ops: &[Op]) {
+    pub fn fail(store: &Store, ops: &[Op]) {
         let failed = store.write(|tx| {
             ops.iter().try_for_each(|op| op.on_tx(tx).map(drop))?;
             Err::<(), Error>(Error::Conflict)

@@ -19,7 +19,8 @@ pub struct Run<'r> {
     pub ledger: &'r Ledger,
 }
 
-/// Runs `workload` on `disk`; the creation of the store is part of what can be cut, one time in two.
+/// Runs `workload` on `disk`; the creation of the store is part of what can be cut, every second
+/// time.
 pub fn run(workload: Workload, disk: &SimDisk, dice: &mut Dice) -> History {
     let store = options().open_simulated(disk).expect("a new store");
     if dice.once_in(2) {
@@ -35,7 +36,7 @@ const SMALL: Deal = Deal { tables: 2, keys: 60, value_bytes_max: 200 };
 const LARGE: Deal = Deal { tables: 2, keys: 9, value_bytes_max: 40_000 };
 
 fn blind(deal: Deal, dice: &mut Dice, len: usize) -> Vec<Op> {
-    (0..1 + dice.below(len)).map(|_| deal.blind(dice)).collect()
+    (0..=dice.below(len)).map(|_| deal.blind(dice)).collect()
 }
 
 fn safety(dice: &mut Dice) -> Durability {
@@ -87,7 +88,7 @@ pub fn spills(run: &Run<'_>, dice: &mut Dice) {
         let inserts = (0..len).map(|_| deal.insert(dice)).collect();
         let ops = if dice.once_in(2) { vec![load] } else { inserts };
         if dice.once_in(4) {
-            run.ledger.fail(run.store, &ops);
+            Ledger::fail(run.store, &ops);
         } else {
             run.ledger.commit(run.store, ops, Durability::Sync);
         }

@@ -1,7 +1,8 @@
-//! Time, as the rows need it: of one thread, of the process, of the wall; and how the disk is today.
+//! Time, as the rows need it: of one thread, of the process, of the wall; and how the disk is
+//! today.
 
 use rustix::{
-    fs::{fdatasync, fallocate, FallocateFlags},
+    fs::{FallocateFlags, fallocate, fdatasync},
     time::{ClockId, clock_gettime},
 };
 use std::{

@@ -16,7 +16,8 @@ use std::{
 };
 
 /// How each peer is loaded; the first word is the peer.
-pub const WAYS: [&str; 5] = ["recto extend", "recto insert", "recto batch", "lmdb insert", "redb insert"];
+pub const WAYS: [&str; 5] =
+    ["recto extend", "recto insert", "recto batch", "lmdb insert", "redb insert"];
 
 /// The child: loads `count` entries into `dir` and prints what it took.
 pub fn child(way: &str, dir: &Path, count: u64) {

@@ -29,7 +29,8 @@ struct Asked {
     dir: PathBuf,
 }
 
-const USAGE: &str = "usage: compare quick|full [--only TEXT] [--peers recto,lmdb,redb] [--rounds N] \
+const USAGE: &str = "usage: compare quick|full [--only TEXT] [--peers recto,lmdb,redb] \
+                     [--rounds N] \
                      [--entries N] [--dir DIR]";
 
 fn main() -> ExitCode {
@@ -43,7 +44,11 @@ fn main() -> ExitCode {
     if let [spin, dir, count, rounds] = words.as_slice()
         && spin == "spin"
     {
-        reads::spin(Path::new(dir), count.parse().expect("a count"), rounds.parse().expect("rounds"));
+        reads::spin(
+            Path::new(dir),
+            count.parse().expect("a count"),
+            rounds.parse().expect("rounds"),
+        );
         return ExitCode::SUCCESS;
     }
     let Some(asked) = asked(&words) else {

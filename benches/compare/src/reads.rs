@@ -35,7 +35,11 @@ pub fn spin(dir: &Path, entries: u64, rounds: usize) {
     for _ in 0..rounds {
         let (_, took) = time(|| black_box(recto.gets(&keys)));
         let (_, many) = time(|| black_box(recto.get_many(&keys, 100)));
-        println!("get {} ns, get_many {} ns", took.thread.as_nanos() / 100_000, many.thread.as_nanos() / 100_000);
+        println!(
+            "get {} ns, get_many {} ns",
+            took.thread.as_nanos() / 100_000,
+            many.thread.as_nanos() / 100_000
+        );
     }
 }
 
@@ -44,8 +48,7 @@ pub fn run(stores: &Readable, rounds: usize, wanted: &dyn Fn(&str) -> bool) {
     let gets = if stores.entries > 2_000_000 { 500_000 } else { 200_000 };
     let size = format!("{} M of A", stores.entries as f64 / 1e6);
     let mut random = Random::new(7);
-    let queries: Vec<Vec<Key>> =
-        (0..=rounds).map(|_| random.keys(gets, stores.entries)).collect();
+    let queries: Vec<Vec<Key>> = (0..=rounds).map(|_| random.keys(gets, stores.entries)).collect();
     // Every page is touched before anything counts; the first pass has a row of its own.
     let first = stores.all().map(|(name, peer)| {
         Contestant::timed(name, move |_| {

@@ -107,7 +107,11 @@ pub fn row_probed(
 fn spread(figures: &[f64]) -> String {
     let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
     let most = figures.iter().copied().fold(0.0, f64::max);
-    if figures.len() > 1 { format!("({} - {})", nanoseconds(least), nanoseconds(most)) } else { String::new() }
+    if figures.len() > 1 {
+        format!("({} - {})", nanoseconds(least), nanoseconds(most))
+    } else {
+        String::new()
+    }
 }
 
 /// A time per operation, readable.

@@ -92,12 +92,7 @@ fn preloaded(name: &str, dir: &Path) -> Box<dyn Peer> {
 }
 
 /// Runs `work` on a fresh preloaded store; tells how long it took, closing included or not.
-fn on_preloaded(
-    root: &Path,
-    name: &str,
-    with_close: bool,
-    work: impl FnOnce(&dyn Peer),
-) -> Took {
+fn on_preloaded(root: &Path, name: &str, with_close: bool, work: impl FnOnce(&dyn Peer)) -> Took {
     let dir = tempfile::tempdir_in(root).expect("a directory");
     let peer = preloaded(name, dir.path());
     let (peer, took) = time(|| {

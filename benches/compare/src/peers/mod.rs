@@ -31,7 +31,8 @@ pub trait Peer: Sync {
     fn gets_dependent(&self, start: u64, count: usize, entries: u64) -> u64;
     /// Gets each key in a transaction of its own, the cheapest way that sees new commits.
     fn gets_each(&self, keys: &[Key]) -> u64;
-    /// Gets keys in groups of `group` under one snapshot; a loop of gets where there is no call for it.
+    /// Gets keys in groups of `group` under one snapshot; a loop of gets where there is no call for
+    /// it.
     fn get_many(&self, keys: &[Key], group: usize) -> u64 {
         let _ = group;
         self.gets(keys)
@@ -63,7 +64,12 @@ pub fn open(name: &str, dir: &Path, mode: Mode) -> Box<dyn Peer> {
 /// The bytes of every file below `dir`.
 pub fn file_bytes(dir: &Path) -> u64 {
     let files = fs::read_dir(dir).expect("a directory that was just written").flatten();
-    files.map(|file| file.metadata().map_or(0, |m| if m.is_dir() { file_bytes(&file.path()) } else { m.len() })).sum()
+    files
+        .map(|file| {
+            file.metadata()
+                .map_or(0, |m| if m.is_dir() { file_bytes(&file.path()) } else { m.len() })
+        })
+        .sum()
 }
 
 /// What is added up of a value, so that it must be looked at.

@@ -1,0 +1,29 @@
+# The long commands. The short ones are in README.md.
+
+# Everything that a change must pass.
+ci:
+    .ci/run
+
+# Every model at preemption bound 3: hours.
+loom:
+    cd loom-tests && RECTO_LOOM_BOUND=3 cargo test --release
+
+# One fuzz target (pages, keys, replay, operations, open) for so many seconds.
+fuzz target seconds="600":
+    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}} -timeout=20 -len_control=0 -max_len=2048
+
+# Keeps of a target's corpus what covers something.
+fuzz-minimize target:
+    cargo +nightly fuzz cmin {{target}}
+
+# The crash tests over the simulated disk and the kills of a child, with their figures.
+crash:
+    cargo test --release --test crash --test kill -- --nocapture
+
+# The peers side by side.
+compare *arguments:
+    cd benches/compare && cargo run --release -- {{arguments}}
+
+# The demonstration for a minute.
+demo:
+    cargo run --release --bin recto -- demo --seconds 60
