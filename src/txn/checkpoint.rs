@@ -165,9 +165,6 @@ impl Writer {
 
     /// Of a store that is poisoned: answers those who wait for what will not come.
     pub(super) fn give_up_waiting(&mut self, error: &Error) {
-        if self.engine.checkpointer.take_finished().is_some() {
-            self.durable.pending_extras.clear();
-        }
         self.answer_waiters(Err(error));
         if let Some(control) = self.deferred.take() {
             Request::Control(control).refuse(&Error::Poisoned);
