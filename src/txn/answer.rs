@@ -12,7 +12,7 @@ use std::{
     cell::RefCell,
     fmt,
     future::Future,
-    mem,
+    hint, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -22,7 +22,7 @@ use crate::{
     error::{Error, Result},
     sync::{
         Arc, Condvar, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
         lock, thread_local, wait,
     },
 };
@@ -132,10 +132,14 @@ pub fn promise<T>(home: &Home, promised: Promised) -> (Promise<T>, Commit<T>) {
             wakers: Vec::new(),
         }),
         changed: Condvar::new(),
+        steps: AtomicU32::new(0),
         home: home.clone(),
     });
     (Promise(Some(shared.clone())), Commit { shared })
 }
+
+/// How often one who waits looks before it sleeps: a few microseconds. Models need none.
+const SPINS: u32 = if cfg!(loom) { 0 } else { 400 };
 
 /// The ticket under which a [`Commit`] itself waits; those of [`Answer`]s follow.
 const COMMIT_TICKET: u64 = 0;
@@ -143,6 +147,9 @@ const COMMIT_TICKET: u64 = 0;
 struct Shared<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
+    /// How often the state was changed: for one who waits to look at without the lock. It orders
+    /// nothing.
+    steps: AtomicU32,
     home: Home,
 }
 
@@ -192,6 +199,7 @@ impl<T> Shared<T> {
         state.wakers = waiting;
         let has_sleepers = state.sleepers > 0;
         drop(state);
+        self.steps.fetch_add(1, Ordering::Relaxed);
         if has_sleepers {
             self.changed.notify_all();
         }
@@ -211,9 +219,21 @@ impl<T> Shared<T> {
     /// Waits for what `ready` takes out of the state, whatever thread this is.
     fn sleep_anywhere<R>(&self, mut ready: impl FnMut(&mut State<T>) -> Option<R>) -> R {
         let mut state = lock(&self.state);
+        let mut spins = if state.promised == Promised::Visible { SPINS } else { 0 };
         loop {
             if let Some(answer) = ready(&mut state) {
                 return answer;
+            }
+            if spins > 0 {
+                // What is soon visible is not worth a sleep and a waking; a sync is.
+                let steps = self.steps.load(Ordering::Relaxed);
+                drop(state);
+                while spins > 0 && self.steps.load(Ordering::Relaxed) == steps {
+                    spins -= 1;
+                    hint::spin_loop();
+                }
+                state = lock(&self.state);
+                continue;
             }
             state.sleepers += 1;
             state = wait(&self.changed, state);
