@@ -12,12 +12,13 @@ use std::{
     cell::RefCell,
     fmt,
     future::Future,
-    hint, mem,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, Waker},
 };
 
+use super::patience::Patience;
 use crate::{
     error::{Error, Result},
     sync::{
@@ -41,12 +42,14 @@ struct Household {
     is_poisoned: AtomicBool,
     /// Asks for a sync that nobody has promised.
     want_sync: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Of those who wait for their commits to become visible.
+    patience: Patience,
 }
 
 impl Default for Home {
     fn default() -> Home {
         let (is_poisoned, want_sync) = (AtomicBool::new(false), OnceLock::new());
-        Home(Arc::new(Household { is_poisoned, want_sync }))
+        Home(Arc::new(Household { is_poisoned, want_sync, patience: Patience::default() }))
     }
 }
 
@@ -138,9 +141,6 @@ pub fn promise<T>(home: &Home, promised: Promised) -> (Promise<T>, Commit<T>) {
     (Promise(Some(shared.clone())), Commit { shared })
 }
 
-/// How often one who waits looks before it sleeps: a few microseconds. Models need none.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 400 };
-
 /// The ticket under which a [`Commit`] itself waits; those of [`Answer`]s follow.
 const COMMIT_TICKET: u64 = 0;
 
@@ -219,19 +219,17 @@ impl<T> Shared<T> {
     /// Waits for what `ready` takes out of the state, whatever thread this is.
     fn sleep_anywhere<R>(&self, mut ready: impl FnMut(&mut State<T>) -> Option<R>) -> R {
         let mut state = lock(&self.state);
-        let mut spins = if state.promised == Promised::Visible { SPINS } else { 0 };
+        let mut may_look = state.promised == Promised::Visible;
         loop {
             if let Some(answer) = ready(&mut state) {
                 return answer;
             }
-            if spins > 0 {
-                // What is soon visible is not worth a sleep and a waking; a sync is.
+            if may_look {
+                // A sync lasts longer than a waking: one who waits for it sleeps at once.
+                may_look = false;
                 let steps = self.steps.load(Ordering::Relaxed);
                 drop(state);
-                while spins > 0 && self.steps.load(Ordering::Relaxed) == steps {
-                    spins -= 1;
-                    hint::spin_loop();
-                }
+                self.home.0.patience.look(|| self.steps.load(Ordering::Relaxed) != steps);
                 state = lock(&self.state);
                 continue;
             }

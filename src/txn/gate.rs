@@ -17,8 +17,9 @@
 //! the sleeping bit and wakes it. Nothing lies between the sleeping bit and the parking, so a
 //! wake-up can never hit another wait.
 
-use std::{hint, time::Instant};
+use std::time::Instant;
 
+use super::patience::Patience;
 use crate::sync::{
     OnceLock,
     atomic::{
@@ -40,9 +41,6 @@ const IN_FLIGHT_ONE: u64 = 1 << 8;
 const IN_FLIGHT: u64 = 0xFFFF_FF00;
 /// One send that is over; the count takes bits 32 to 63 and wraps out at the top.
 const OVER_ONE: u64 = 1 << 32;
-
-/// How often the word is looked at before the writer parks: a few microseconds. Models need none.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 400 };
 
 /// What the word said at one moment; compared with the word when the writer falls asleep.
 #[derive(Clone, Copy)]
@@ -71,6 +69,7 @@ impl Glimpse {
 pub struct Gate {
     word: AtomicU64,
     sleeper: OnceLock<Thread>,
+    patience: Patience,
 }
 
 /// A send in flight. Dropping it is the leaving, also when the send unwinds.
@@ -126,12 +125,8 @@ impl Gate {
     pub fn sleep(&self, seen: Glimpse, deadline: Option<Instant>) {
         let me = self.sleeper.get_or_init(thread::current);
         debug_assert!(me.id() == thread::current().id(), "two threads sleep at one gate");
-        // Parking and being woken costs more than most waits of a busy writer last.
-        for _ in 0..SPINS {
-            if self.word.load(Relaxed) != seen.0 {
-                return;
-            }
-            hint::spin_loop();
+        if self.patience.look(|| self.word.load(Relaxed) != seen.0) {
+            return;
         }
         // Relaxed on failure: the caller looks again, by an Acquire.
         if self.word.compare_exchange(seen.0, seen.0 | SLEEPING, AcqRel, Relaxed).is_err() {
