@@ -22,9 +22,12 @@ pub struct Patience {
 impl Patience {
     /// Looks until `is_over`, if that has paid of late. True: it is over.
     pub fn look(&self, is_over: impl Fn() -> bool) -> bool {
+        if SPINS == 0 {
+            return false;
+        }
         let skips = self.skips.load(Relaxed);
-        if SPINS == 0 || skips > 0 {
-            self.skips.store(skips.saturating_sub(1), Relaxed);
+        if skips > 0 {
+            self.skips.store(skips - 1, Relaxed);
             return false;
         }
         for _ in 0..SPINS {
