@@ -81,6 +81,7 @@ mod txn {
     pub mod answer;
     pub mod gate;
     pub mod line;
+    pub mod patience;
     pub mod queue;
 }
 

@@ -18,11 +18,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use super::patience::Patience;
 use crate::{
     error::{Error, Result},
     sync::{
         Arc, Condvar, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
         lock, thread_local, wait,
     },
 };
@@ -41,12 +42,14 @@ struct Household {
     is_poisoned: AtomicBool,
     /// Asks for a sync that nobody has promised.
     want_sync: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Of those who wait for their commits to become visible.
+    patience: Patience,
 }
 
 impl Default for Home {
     fn default() -> Home {
         let (is_poisoned, want_sync) = (AtomicBool::new(false), OnceLock::new());
-        Home(Arc::new(Household { is_poisoned, want_sync }))
+        Home(Arc::new(Household { is_poisoned, want_sync, patience: Patience::default() }))
     }
 }
 
@@ -132,6 +135,7 @@ pub fn promise<T>(home: &Home, promised: Promised) -> (Promise<T>, Commit<T>) {
             wakers: Vec::new(),
         }),
         changed: Condvar::new(),
+        steps: AtomicU32::new(0),
         home: home.clone(),
     });
     (Promise(Some(shared.clone())), Commit { shared })
@@ -143,6 +147,9 @@ const COMMIT_TICKET: u64 = 0;
 struct Shared<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
+    /// How often the state was changed: for one who waits to look at without the lock. It orders
+    /// nothing.
+    steps: AtomicU32,
     home: Home,
 }
 
@@ -192,6 +199,10 @@ impl<T> Shared<T> {
         state.wakers = waiting;
         let has_sleepers = state.sleepers > 0;
         drop(state);
+        // In models nobody looks, and each step costs them executions.
+        if cfg!(not(loom)) {
+            self.steps.fetch_add(1, Ordering::Relaxed);
+        }
         if has_sleepers {
             self.changed.notify_all();
         }
@@ -211,9 +222,19 @@ impl<T> Shared<T> {
     /// Waits for what `ready` takes out of the state, whatever thread this is.
     fn sleep_anywhere<R>(&self, mut ready: impl FnMut(&mut State<T>) -> Option<R>) -> R {
         let mut state = lock(&self.state);
+        let mut may_look = cfg!(not(loom)) && state.promised == Promised::Visible;
         loop {
             if let Some(answer) = ready(&mut state) {
                 return answer;
+            }
+            if may_look {
+                // A sync lasts longer than a waking: one who waits for it sleeps at once.
+                may_look = false;
+                let steps = self.steps.load(Ordering::Relaxed);
+                drop(state);
+                self.home.0.patience.look(|| self.steps.load(Ordering::Relaxed) != steps);
+                state = lock(&self.state);
+                continue;
             }
             state.sleepers += 1;
             state = wait(&self.changed, state);

@@ -19,6 +19,7 @@
 
 use std::time::Instant;
 
+use super::patience::Patience;
 use crate::sync::{
     OnceLock,
     atomic::{
@@ -68,6 +69,7 @@ impl Glimpse {
 pub struct Gate {
     word: AtomicU64,
     sleeper: OnceLock<Thread>,
+    patience: Patience,
 }
 
 /// A send in flight. Dropping it is the leaving, also when the send unwinds.
@@ -123,6 +125,9 @@ impl Gate {
     pub fn sleep(&self, seen: Glimpse, deadline: Option<Instant>) {
         let me = self.sleeper.get_or_init(thread::current);
         debug_assert!(me.id() == thread::current().id(), "two threads sleep at one gate");
+        if self.patience.look(|| self.word.load(Relaxed) != seen.0) {
+            return;
+        }
         // Relaxed on failure: the caller looks again, by an Acquire.
         if self.word.compare_exchange(seen.0, seen.0 | SLEEPING, AcqRel, Relaxed).is_err() {
             return;

@@ -8,6 +8,7 @@ pub mod checkpointer;
 pub mod gate;
 pub mod line;
 pub mod metrics;
+pub mod patience;
 pub mod pipeline;
 pub mod queue;
 pub mod raw;
