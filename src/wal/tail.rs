@@ -157,9 +157,9 @@ struct Shared {
     storage: Arc<dyn Storage>,
     segment_bytes: u64,
     tail: Mutex<Tail>,
-    /// Held during a sync that answers commits, and the judgement of it: the operating system reports
-    /// a failed write-back to one caller alone, and the other must not answer before that one has
-    /// poisoned the log.
+    /// Held during a sync that answers commits, and the judgement of it: the operating system
+    /// reports a failed write-back to one caller alone, and the other must not answer before that
+    /// one has poisoned the log.
     syncing: Mutex<()>,
 }
 
