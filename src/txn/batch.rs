@@ -200,8 +200,8 @@ impl Batch {
         }
         let bytes = self.bytes.as_slice();
         for part in self.ops.split_mut(|op| !op.is_single()) {
-            // A stable sort: writes to one key stay in their order. Their places in `bytes` do not tell
-            // it, for a removal of the empty key takes no bytes.
+            // A stable sort: writes to one key stay in their order. Their places in `bytes` do not
+            // tell it, for a removal of the empty key takes no bytes.
             part.sort_by(|a, b| {
                 (a.table, a.head)
                     .cmp(&(b.table, b.head))
