@@ -23,7 +23,11 @@ pub fn spin(dir: &Path, count: u64) {
         let last = (NEW..NEW + count).map(|i| recto.submit(&key(i), &value(i))).last();
         last.expect("some commit").wait().expect("recto commits");
     });
-    println!("submitted {:?} each, cpu {:?}", took.wall / count as u32, took.process / count as u32);
+    println!(
+        "submitted {:?} each, cpu {:?}",
+        took.wall / count as u32,
+        took.process / count as u32
+    );
 }
 
 /// Runs all rows that `wanted` wants, over the peers called `names`.
