@@ -1,8 +1,11 @@
 //! What fails leaves no trace, and takes nobody with it.
 
-use recto::{Batch, Commit, Durability, Error, Limit, Options, Result, Store, Table};
+use recto::{
+    Batch, Commit, Durability, Error, Limit, Options, Result, Store, Table,
+    simulation::{Failure, Fault, SimDisk},
+};
 use std::{
-    sync::mpsc,
+    sync::{Barrier, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -263,5 +266,51 @@ fn a_large_transaction_that_fails_gives_its_room_back() -> Result<()> {
     let again = Store::open(dir.path())?;
     assert_eq!(contents(&again)?.2, before.2);
     again.check()?;
+    Ok(())
+}
+
+/// An error that carries what its transaction read.
+#[derive(Debug)]
+enum Told {
+    Read(Option<u64>),
+    Store(Error),
+}
+
+impl From<Error> for Told {
+    fn from(error: Error) -> Told {
+        Told::Store(error)
+    }
+}
+
+#[test]
+fn a_failed_group_tells_nobody_what_was_in_it() -> Result<()> {
+    let disk = SimDisk::new();
+    let store = Options::new().open_simulated(&disk)?;
+    store.write(|tx| tx.table(&OTHER)?.insert("ada", 1))?;
+    let gate = Barrier::new(2);
+    thread::scope(|scope| {
+        // One group: held open until the others are queued behind its first request.
+        let first = scope.spawn(|| {
+            store.write(|tx| {
+                gate.wait();
+                gate.wait();
+                tx.table(&OTHER)?.insert("ada", 2)
+            })
+        });
+        gate.wait();
+        let spy = scope.spawn(|| -> Result<(), Told> {
+            store.try_write(|tx| Err(Told::Read(tx.table(&OTHER)?.get("ada")?)))
+        });
+        while store.stats().queue_depth < 1 {
+            thread::yield_now();
+        }
+        disk.fail(Fault { failure: Failure::Io, nth: 0, sticky: true });
+        gate.wait();
+        assert!(first.join().unwrap().is_err());
+        let told = spy.join().unwrap();
+        assert!(!matches!(told, Err(Told::Read(Some(2)))), "heard of what was never: {told:?}");
+    });
+    disk.heal();
+    assert_eq!(store.get(&OTHER, "ada")?, Some(1));
     Ok(())
 }

@@ -129,6 +129,38 @@ impl Acknowledge for WorkAck {
     }
 }
 
+/// The answer to a closure that was undone. It waits for its group like the others: the error may tell
+/// what a predecessor in the group wrote, which nobody may hear of that is not committed.
+pub struct UndoneAck {
+    /// Where the answer goes; none once it is given.
+    pub work: Option<Work<StoreBench>>,
+}
+
+impl Acknowledge for UndoneAck {
+    fn visible(&mut self) {
+        if let Some(work) = self.work.take() {
+            // The version is for those who got one: this caller gets the closure's own error.
+            work.done(0);
+        }
+    }
+
+    fn durable(&mut self) {}
+
+    fn fail(self: Box<Self>, error: &Error) {
+        if let Some(work) = self.work {
+            work.fail(error.clone());
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
+    fn wants_sync(&self) -> bool {
+        false
+    }
+}
+
 /// The answer to a control.
 pub struct ControlAck(pub Promise<()>);
 

@@ -13,7 +13,7 @@ use super::{
     metrics::{self, Metrics},
     pipeline::{Acknowledge, Acks, Group, Pipeline},
     queue::{Inbox, Received, Verdict},
-    request::{BatchAck, Control, ControlAck, Request, WorkAck},
+    request::{BatchAck, Control, ControlAck, Request, UndoneAck, WorkAck},
     snapshot::View,
     write::{Savepoint, WriteState, WriteTx},
 };
@@ -110,6 +110,8 @@ struct Gathered {
     start: Savepoint,
     began: Instant,
     acks: Acks,
+    /// Answers to closures that were undone; they wait for the others.
+    undone: Acks,
     requests: usize,
     needs_sync: bool,
     sync_by: Option<Instant>,
@@ -201,6 +203,7 @@ impl Writer {
             start: self.state.begin_group(generation),
             began: Instant::now(),
             acks: Vec::new(),
+            undone: Vec::new(),
             requests: 0,
             needs_sync: false,
             sync_by: None,
@@ -263,8 +266,8 @@ impl Writer {
                 let verdict = work.run(&mut WriteTx::new(&mut self.state));
                 if verdict == Verdict::Undo {
                     self.undo(point);
-                    // The version is for those who got one: this one's caller gets its own error.
-                    return work.done(self.state.version.0);
+                    gathered.undone.push(Box::new(UndoneAck { work: Some(work) }));
+                    return;
                 }
                 match self.state.finish_request(1) {
                     Ok(()) => {
@@ -311,16 +314,19 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, gathered: Gathered, generation: Generation) {
+    fn commit(&mut self, mut gathered: Gathered, generation: Generation) {
         if gathered.acks.is_empty() {
             // Every request was undone: nothing to log, and the generation is skipped.
             self.state.pages.commit_group();
+            for ack in &mut gathered.undone {
+                ack.visible();
+            }
             return;
         }
-        metrics::add(&self.engine.metrics.groups, 1);
-        metrics::add(&self.engine.metrics.commits, gathered.acks.len() as u64);
+        let commits = gathered.acks.len() as u64;
+        gathered.acks.append(&mut gathered.undone);
         if self.state.is_large() {
-            return self.commit_large(gathered, generation);
+            return self.commit_large(gathered, generation, commits);
         }
         let logged = self.append(gathered.first);
         if let Err(error) = logged {
@@ -329,6 +335,7 @@ impl Writer {
             }
             return self.fail(gathered, &error);
         }
+        self.count_commits(commits);
         metrics::add(&self.engine.metrics.log_bytes, self.state.ops().len() as u64);
         self.state.pages.commit_group();
         let root = Some(self.root(generation));
@@ -340,9 +347,15 @@ impl Writer {
         self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
     }
 
-    fn commit_large(&mut self, gathered: Gathered, generation: Generation) {
+    fn count_commits(&self, commits: u64) {
+        metrics::add(&self.engine.metrics.groups, 1);
+        metrics::add(&self.engine.metrics.commits, commits);
+    }
+
+    fn commit_large(&mut self, gathered: Gathered, generation: Generation, commits: u64) {
         match self.commit_by_checkpoint(generation) {
             Ok(()) => {
+                self.count_commits(commits);
                 self.unsynced_commits = 0;
                 for mut ack in gathered.acks {
                     ack.visible();
