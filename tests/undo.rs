@@ -308,6 +308,9 @@ fn a_failed_group_tells_nobody_what_was_in_it() -> Result<()> {
         gate.wait();
         assert!(first.join().unwrap().is_err());
         let told = spy.join().unwrap();
+        if let Err(Told::Store(error)) = &told {
+            assert!(matches!(error, Error::Io(_)), "{error}");
+        }
         assert!(!matches!(told, Err(Told::Read(Some(2)))), "heard of what was never: {told:?}");
     });
     disk.heal();

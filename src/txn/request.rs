@@ -129,8 +129,8 @@ impl Acknowledge for WorkAck {
     }
 }
 
-/// The answer to a closure that was undone. It waits for its group like the others: the error may tell
-/// what a predecessor in the group wrote, which nobody may hear of that is not committed.
+/// The answer to a closure that was undone. It waits for its group like the others: the error may
+/// tell what a predecessor in the group wrote, which nobody may hear of that is not committed.
 pub struct UndoneAck {
     /// Where the answer goes; none once it is given.
     pub work: Option<Work<StoreBench>>,
