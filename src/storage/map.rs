@@ -94,22 +94,22 @@ impl Map {
 /// The unit in which memory is fetched, in bytes.
 pub const LINE_BYTES: usize = 64;
 
-/// Starts to fetch the first line of `bytes` into the CPU's cache, and waits for nothing; where there
-/// is no such instruction, reads it.
+/// Starts to fetch the first line of `bytes` into the CPU's cache, and waits for nothing; where
+/// there is no such instruction, reads it.
 #[inline]
 pub fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch of any address is allowed and accesses nothing; this one is of a slice.
+        // SAFETY: any address may be prefetched, and nothing is accessed; this one is a slice's.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     std::hint::black_box(bytes.first().copied());
 }
 
-/// As [`prefetch`], of all lines of something small; of something large the first ones, which the CPU
-/// follows up by itself.
+/// As [`prefetch`], of all lines of something small; of something large the first ones, which the
+/// CPU follows up by itself.
 #[inline]
 pub fn prefetch_all(bytes: &[u8]) {
     for line in bytes.chunks(LINE_BYTES).take(4) {

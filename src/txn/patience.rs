@@ -1,11 +1,12 @@
 //! Whether it pays to look around before sleeping: learnt from how it went.
-//! Owns: [`Patience`]. A park and a waking cost more than most waits of a busy store last; but where
-//! more threads want to run than there are cores, one who looks around keeps off the core the very
-//! thread that it waits for (measured on two cores beside two compilers: twice the CPU a commit).
+//! Owns: [`Patience`]. A park and a waking cost more than most waits of a busy store last; but
+//! where more threads want to run than there are cores, one who looks around keeps off the core the
+//! very thread that it waits for (always looking, beside compilers: twice the CPU a commit).
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// How often one looks: as long as a park and a waking across cores take, some 25 us. Models need none.
+/// How often one looks: as long as a park and a waking across cores take, some 25 us. Models need
+/// none.
 const SPINS: u32 = if cfg!(loom) { 0 } else { 1000 };
 /// The most waits that go to sleep at once after looks that were in vain.
 const PENALTY_MAX: u32 = 31;

@@ -419,8 +419,8 @@ impl WriteState {
         if logged > self.limits.request_log_bytes || dirty_bytes > self.limits.dirty_bytes {
             self.large = true;
             self.ops.truncate(self.request_ops);
-            // All that may be dirty: a spilled page that is wanted again is read and verified. And a
-            // quarter beyond what there is, or every page would be a spill of its own.
+            // All that may be dirty: a spilled page that is wanted again is read and verified. And
+            // a quarter beyond what there is, or every page would be a spill of its own.
             let room = self.limits.dirty_bytes.max(dirty_bytes + self.limits.dirty_bytes / 4);
             self.pages.allow_spill(room / self.pages.page_bytes() as u64);
         }
