@@ -146,6 +146,13 @@ impl Error {
         matches!(self, Error::Io(io) if io.source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// A panic of our own, in one of the store's threads.
+    pub(crate) fn own_panic(thread: &str) -> Error {
+        Error::Panicked {
+            message: format!("{thread} panicked; reopen the store to recover").into(),
+        }
+    }
+
     /// Damage in `file`, outside of any page.
     pub(crate) fn corrupt(file: &str, reason: impl Into<String>) -> Error {
         let (file, reason) = (file.to_owned(), reason.into());

@@ -490,7 +490,9 @@ impl Shared {
             let (engine, home, syncer) = (engine.clone(), home.clone(), syncer.clone());
             move || {
                 home.enter_own_thread();
-                engine.pipeline.run(&syncer);
+                while catch_unwind(AssertUnwindSafe(|| engine.pipeline.run(&syncer))).is_err() {
+                    engine.pipeline.drop_in_hand(&Error::own_panic("the log thread"));
+                }
             }
         };
         let checkpoint_thread = {
@@ -550,8 +552,7 @@ impl Shared {
 /// answered.
 fn run_guarded(writer: &mut Writer, engine: &Engine) {
     while catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-        let message = "the writer thread panicked; reopen the store to recover".into();
-        engine.pipeline.set_poison(&Error::Panicked { message });
+        engine.pipeline.set_poison(&Error::own_panic("the writer thread"));
     }
 }
 

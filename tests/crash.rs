@@ -53,11 +53,9 @@ fn enumerate_with(name: &str, workload: Workload, images_per_cut: usize) {
         }
     }
     let Tally { images, deep_images, cuts, .. } = tally;
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = (images + deep_images) as f64 / seconds;
-    println!(
-        "{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate:.0}/s"
-    );
+    let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    let rate = (images + deep_images) * 1000 / millis;
+    println!("{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate}/s");
 }
 
 #[test]

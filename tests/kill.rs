@@ -54,8 +54,8 @@ fn nothing_acknowledged_is_lost_in_200_kills() {
     );
 }
 
-/// Lets a child commit for a while, counted from its start or from when it has opened the store, and
-/// kills it; notes what it was told, and returns how many answers that were.
+/// Lets a child commit for a while, counted from its start or from when it has opened the store,
+/// and kills it; notes what it was told, and returns how many answers that were.
 fn run_and_kill(
     dir: &Path,
     level: u64,

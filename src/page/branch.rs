@@ -1,7 +1,7 @@
 //! Branches: separators and children.
 //! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, 32-bit heads
-//! (see [`heads`](super::heads)), children with their births, 16-bit cell offsets, free space, cells.
-//! The separators' common prefix is kept once; a cell has what follows it.
+//! (see [`heads`](super::heads)), children with their births, 16-bit cell offsets, free space,
+//! cells. The separators' common prefix is kept once; a cell has what follows it.
 //! Keeps I9: a damaged page gives an error or a wrong child, never a panic.
 //! Absent on purpose: a check that a child is the one meant; that is [`expect`](super::expect)'s.
 

@@ -10,19 +10,19 @@ pub mod slots;
 pub mod write;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Resource, Result},
     page::{self, Child, HEADER_BYTES, Kind, PageId, Run, overflow},
     publish::Version,
     storage::{StorageFile, map::Map},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        lock,
+        lock, thread,
     },
 };
 use frames::{FrameId, Frames};
 use slots::{Slot, Slots};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 pub use crate::storage::map::{LINE_BYTES, prefetch, prefetch_all};
 
@@ -69,6 +69,20 @@ pub struct CachedPage {
     /// Where its bytes are.
     pub frame: FrameId,
 }
+
+/// Who reads a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// A snapshot's holder.
+    Snapshot,
+    /// The writer, who would wait for itself.
+    Writer,
+}
+
+/// How long a reader lets the writer evict that it has just asked to.
+const EVICTION_PAUSE: Duration = Duration::from_millis(1);
+/// How often it does before it says that the cache is full.
+const EVICTION_WAITS: u32 = 20;
 
 /// What all snapshots and the writer share: the page file, its map, the slots and the frames. It
 /// lives as long as the last snapshot, so nothing borrowed from it can go away before.
@@ -151,12 +165,13 @@ impl Pager {
         &self,
         page: PageId,
         len: usize,
+        by: Reads,
         verify: impl Fn(&[u8]) -> Result<()>,
     ) -> Result<&[u8]> {
         match self.slots.load(page.0) {
             Slot::Clean => self.mapped(page, len).ok_or_else(|| beyond(page)),
             Slot::Frame(frame) => self.framed(page, frame, len),
-            Slot::Cold => self.touch(page, len, verify),
+            Slot::Cold => self.touch(page, len, by, verify),
         }
     }
 
@@ -176,6 +191,7 @@ impl Pager {
         &self,
         page: PageId,
         len: usize,
+        by: Reads,
         verify: impl Fn(&[u8]) -> Result<()>,
     ) -> Result<&[u8]> {
         if let Some(bytes) = self.mapped(page, len) {
@@ -196,10 +212,27 @@ impl Pager {
                 nudge();
             }
         }
-        let filled = self.frames.fill(pages as u32, |bytes| {
-            self.file.read_at(&mut bytes[..len], offset)?;
-            verify(&bytes[..len])
-        })?;
+        if cached > self.cache_bytes / 4 * 3 && by == Reads::Snapshot {
+            // Readers fill frames faster than the writer wakes up, and would be told that the cache
+            // is full.
+            thread::sleep(EVICTION_PAUSE);
+        }
+        let mut waits = if by == Reads::Snapshot { EVICTION_WAITS } else { 0 };
+        let filled = loop {
+            let filled = self.frames.fill(pages as u32, |bytes| {
+                self.file.read_at(&mut bytes[..len], offset)?;
+                verify(&bytes[..len])
+            });
+            if waits == 0 || !matches!(filled, Err(Error::Full { what: Resource::CacheBytes })) {
+                break filled?;
+            }
+            // What was evicted comes back when the writer next looks at its readers.
+            waits -= 1;
+            if let Some(nudge) = self.on_pressure.get() {
+                nudge();
+            }
+            thread::sleep(EVICTION_PAUSE);
+        };
         let frame = match self.slots.fill(page.0, Slot::Frame(filled.id())) {
             Ok(()) => {
                 let frame = filled.keep();
@@ -225,17 +258,17 @@ impl Pager {
 
     #[inline(never)]
     fn page_elsewhere(&self, page: PageId) -> Result<&[u8]> {
-        self.page_bytes_of(page)
+        self.page_bytes_of(page, Reads::Snapshot)
     }
 
     #[inline]
-    fn page_bytes_of(&self, page: PageId) -> Result<&[u8]> {
-        self.bytes(page, self.page_bytes, |bytes| page::verify(bytes, page, self.seed))
+    fn page_bytes_of(&self, page: PageId, by: Reads) -> Result<&[u8]> {
+        self.bytes(page, self.page_bytes, by, |bytes| page::verify(bytes, page, self.seed))
     }
 
-    fn run_bytes_of(&self, run: Run) -> Result<&[u8]> {
+    fn run_bytes_of(&self, run: Run, by: Reads) -> Result<&[u8]> {
         let len = HEADER_BYTES + run.len as usize;
-        self.bytes(run.first.page, len, |bytes| overflow::verify_run(bytes, run, self.seed))
+        self.bytes(run.first.page, len, by, |bytes| overflow::verify_run(bytes, run, self.seed))
     }
 
     fn count_cached(&self, pages: u32) {
@@ -257,14 +290,26 @@ impl Pager {
         let _ = self.on_pressure.set(Box::new(nudge));
     }
 
+    #[inline]
+    fn page_for(&self, child: Child, table: TableId, level: u8, by: Reads) -> Result<&[u8]> {
+        let bytes = self.page_bytes_of(child.page, by)?;
+        page::expect(bytes, child, table, level)?;
+        Ok(bytes)
+    }
+
+    #[inline]
+    fn run_for(&self, run: Run, table: TableId, by: Reads) -> Result<&[u8]> {
+        overflow::content(self.run_bytes_of(run, by)?, run, table)
+    }
+
     /// The birth of a page of a tree, whose table and level the caller need not know.
     fn page_birth(&self, child: Child) -> Result<Version> {
-        born(child, self.page_bytes_of(child.page)?)
+        born(child, self.page_bytes_of(child.page, Reads::Writer)?)
     }
 
     /// The birth of a run.
     fn run_birth(&self, run: Run) -> Result<Version> {
-        born(run.first, self.run_bytes_of(run)?)
+        born(run.first, self.run_bytes_of(run, Reads::Writer)?)
     }
 }
 
@@ -294,7 +339,7 @@ impl Pages for Pager {
     }
 
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
-        overflow::content(self.run_bytes_of(run)?, run, table)
+        self.run_for(run, table, Reads::Snapshot)
     }
 
     #[inline]

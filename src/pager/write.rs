@@ -6,7 +6,7 @@
 //! generation being applied; what it made and gave up itself is free at once.
 
 use super::{
-    CachedPage, Pager, Pages, PagesMut, TableId,
+    CachedPage, Pager, Pages, PagesMut, Reads, TableId,
     alloc::FreeSpace,
     frames::{FrameId, FrameWriter},
     slots::Slot,
@@ -416,8 +416,25 @@ impl WritePager {
             Some(first) => first,
             None => self.take_at_end(pages)?,
         };
+        self.drop_cached(first);
         self.pager.slots.set(first.0, Slot::Cold);
         Ok(first)
+    }
+
+    /// Takes the frame back that a page left behind whose number is used again: it was read and
+    /// given up before its frame was noted.
+    fn drop_cached(&mut self, page: PageId) {
+        let Slot::Frame(frame) = self.pager.slots.load(page.0) else { return };
+        self.take_cached();
+        let Some(&Tenant { pages, .. }) = self
+            .tenants
+            .get(frame)
+            .filter(|tenant| tenant.state == Tenancy::Cached && tenant.page == page)
+        else {
+            return;
+        };
+        self.pager.uncount_cached(pages);
+        self.vacate(frame);
     }
 
     /// Gives page numbers back that no snapshot and no meta page ever named.
@@ -625,11 +642,11 @@ fn born_too_late(page: PageId) -> Error {
 
 impl Pages for WritePager {
     fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
-        self.pager.page(child, table, level)
+        self.pager.page_for(child, table, level, Reads::Writer)
     }
 
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
-        self.pager.run(run, table)
+        self.pager.run_for(run, table, Reads::Writer)
     }
 
     fn prefetch(&self, page: PageId) {
@@ -649,7 +666,7 @@ impl PagesMut for WritePager {
     }
 
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child> {
-        let birth = page::birth(self.pager.page(child, table, level)?);
+        let birth = page::birth(self.pager.page_for(child, table, level, Reads::Writer)?);
         if birth == self.version && self.is_ours(child.page) {
             return Ok(child);
         }
@@ -657,7 +674,7 @@ impl PagesMut for WritePager {
             return Err(born_too_late(child.page));
         }
         let (copy, frame) = self.place(1)?;
-        let old = self.pager.page(child, table, level)?;
+        let old = self.pager.page_for(child, table, level, Reads::Writer)?;
         let birth = page::birth(old);
         let bytes = self.arena.bytes_mut(frame);
         bytes.copy_from_slice(old);

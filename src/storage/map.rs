@@ -101,7 +101,8 @@ pub fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: any address may be prefetched, and nothing is accessed; this one is a slice's.
+        // SAFETY: a prefetch of any address is allowed and accesses nothing; this one is of a
+        // slice.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -74,11 +74,10 @@ impl Run {
     pub fn drain_into<W: WriteRaw>(&mut self, to: &mut W, table: usize) -> Result<u64> {
         let bytes = self.bytes.as_slice();
         if self.is_mixed {
-            // The place grows with each entry, so equal keys stay in the order in which they came,
-            // and the last of them counts.
-            self.pieces.sort_unstable_by(|a, b| {
+            // A stable sort: equal keys stay in the order in which they came, and the last counts.
+            self.pieces.sort_by(|a, b| {
                 let by_key = || a.key(bytes).cmp(b.key(bytes));
-                a.head.cmp(&b.head).then_with(by_key).then(a.at.cmp(&b.at))
+                a.head.cmp(&b.head).then_with(by_key)
             });
             // Kept is the last of equal keys: seen from behind, the first.
             self.pieces.reverse();

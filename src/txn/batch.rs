@@ -200,12 +200,12 @@ impl Batch {
         }
         let bytes = self.bytes.as_slice();
         for part in self.ops.split_mut(|op| !op.is_single()) {
-            // The place in `bytes` grows with each write, so equal keys stay in their order.
-            part.sort_unstable_by(|a, b| {
+            // A stable sort: writes to one key stay in their order. Their places in `bytes` do not
+            // tell it, for a removal of the empty key takes no bytes.
+            part.sort_by(|a, b| {
                 (a.table, a.head)
                     .cmp(&(b.table, b.head))
                     .then_with(|| a.key(bytes).cmp(b.key(bytes)))
-                    .then(a.at.cmp(&b.at))
             });
         }
         self.is_sorted = true;

@@ -6,6 +6,7 @@ use super::{
     metrics,
     pipeline::Acknowledge,
     recover::renew_meta,
+    request::Request,
     snapshot::View,
     writer::Writer,
 };
@@ -50,6 +51,8 @@ pub struct DurableMark {
     pub retry: Option<(Instant, Duration)>,
     /// What the last attempt failed with.
     pub failure: Option<Error>,
+    /// What the checkpoint that ended amid a group wrote.
+    pub written: Vec<DirtyPage>,
 }
 
 /// What the writer knows of the pages that no table names, at the moment of `view`.
@@ -75,6 +78,7 @@ impl DurableMark {
             waiters: Vec::new(),
             retry: None,
             failure: None,
+            written: Vec::new(),
         }
     }
 }
@@ -157,6 +161,14 @@ impl Writer {
         self.state.pages.dirty_bytes() >= self.engine.options.dirty_bytes / 2
             || self.log.bytes() >= self.log_bytes_wanted()
             || !self.durable.waiters.is_empty()
+    }
+
+    /// Of a store that is poisoned: answers those who wait for what will not come.
+    pub(super) fn give_up_waiting(&mut self, error: &Error) {
+        self.answer_waiters(Err(error));
+        if let Some(control) = self.deferred.take() {
+            Request::Control(control).refuse(&Error::Poisoned);
+        }
     }
 
     /// A checkpoint that holds everything up to now, answered when it is durable.
@@ -358,6 +370,8 @@ impl Writer {
                 Ok(()) => {
                     let written = self.advance(*job);
                     self.state.pages.mark_clean(&written, generation);
+                    // Those that the group gave up are alive again if it is undone.
+                    self.durable.written = written;
                     self.answer_waiters(Ok(()));
                 }
                 Err(failure) => {
@@ -375,6 +389,7 @@ impl Writer {
             self.abandon(job, &failure);
             return Err(failure.error().clone());
         }
+        self.durable.written.clear();
         self.state.pages.commit_group();
         self.state.pages.pin_pages(self.state.version, generation, lease);
         let root = self.root(generation);
@@ -384,6 +399,17 @@ impl Writer {
         self.state.pages.mark_clean(&written, generation);
         self.republish(generation);
         Ok(())
+    }
+
+    /// After a group was undone amid which a checkpoint ended: pages that came back to life turn
+    /// clean. Dirty they would be written again where the meta page names them.
+    pub(super) fn settle_undone(&mut self) {
+        let written = std::mem::take(&mut self.durable.written);
+        if !written.is_empty() {
+            let generation = self.next_generation();
+            self.state.pages.mark_clean(&written, generation);
+            self.republish(generation);
+        }
     }
 
     /// Makes durable what recovery replayed, by a checkpoint that names the new log; nothing of it

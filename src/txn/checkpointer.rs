@@ -4,6 +4,7 @@
 
 use super::{metrics::Metrics, snapshot::View};
 use crate::{
+    error::Error,
     pager::{
         Pager, Pages,
         checkpoint::{Cut, Failure, write_cut},
@@ -13,6 +14,7 @@ use crate::{
     sync::{Arc, Condvar, Mutex, lock, wait},
     wal::Syncer,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One checkpoint on its way.
 pub struct Job {
@@ -108,7 +110,10 @@ impl Checkpointer {
                 state = wait(&self.changed, state);
             };
             drop(state);
-            let outcome = job.carry_out(pager, syncer, metrics);
+            let carry_out = || job.carry_out(pager, syncer, metrics);
+            let panicked = || Failure::Poisoned(Error::own_panic("the checkpoint thread"));
+            let outcome = catch_unwind(AssertUnwindSafe(carry_out));
+            let outcome = outcome.unwrap_or_else(|_| Err(panicked()));
             // A spare segment, made here so that no commit waits for its zeros; without one the
             // next rotation makes it, or reports why it cannot.
             let _ = syncer.prepare();

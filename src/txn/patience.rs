@@ -1,7 +1,8 @@
 //! Whether it pays to look around before sleeping: learnt from how it went.
 //! Owns: [`Patience`]. A park and a waking cost more than most waits of a busy store last; but
 //! where more threads want to run than there are cores, one who looks around keeps off the core the
-//! very thread that it waits for (always looking, beside compilers: twice the CPU a commit).
+//! very thread that it waits for (measured on two cores beside two compilers: twice the CPU a
+//! commit).
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

@@ -118,6 +118,14 @@ impl Pipeline {
         self.changed.notify_all();
     }
 
+    /// After a panic in the log thread: the groups that it held went with it, and nobody waits for
+    /// them any more.
+    pub fn drop_in_hand(&self, error: &Error) {
+        self.set_poison(error);
+        lock(&self.state).in_hand = false;
+        self.changed.notify_all();
+    }
+
     /// The last version known durable.
     pub fn durable(&self) -> Version {
         // Acquire: pairs with the Release in `note_durable`; whoever sees the number sees the
@@ -208,10 +216,14 @@ impl Pipeline {
                 state.in_hand = true;
                 return Some(std::mem::take(&mut state.groups));
             }
-            let due = state.sync_by.map(|by| by.saturating_duration_since(Instant::now()));
-            if self.poison().is_some() && !state.unsynced.is_empty() {
-                return Some(VecDeque::new());
+            if self.poison().is_some() {
+                // No sync is due any more, or this thread would try it for ever.
+                state.sync_by = None;
+                if !state.unsynced.is_empty() {
+                    return Some(VecDeque::new());
+                }
             }
+            let due = state.sync_by.map(|by| by.saturating_duration_since(Instant::now()));
             match due {
                 Some(Duration::ZERO) => return Some(VecDeque::new()),
                 _ if state.ended => return None,

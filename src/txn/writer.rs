@@ -102,7 +102,7 @@ pub struct Writer {
     /// Commits since the last one that waits for a sync, for `EveryCommits`.
     unsynced_commits: u64,
     /// A control that ended the group in progress.
-    deferred: Option<Control>,
+    pub(super) deferred: Option<Control>,
 }
 
 /// What a group has gathered while it is applied.
@@ -358,6 +358,7 @@ impl Writer {
         metrics::add(&self.engine.metrics.failures, gathered.acks.len() as u64);
         self.state.undo(gathered.start);
         self.state.pages.commit_group();
+        self.settle_undone();
         for ack in gathered.acks {
             ack.fail(error);
         }
@@ -415,8 +416,9 @@ impl Writer {
     fn keep_house(&mut self) {
         // Of a poisoned store too: whoever waits for this checkpoint is owed an answer (I11).
         self.settle_checkpoint();
-        if self.engine.pipeline.poison().is_some() {
-            return;
+        if let Some(error) = self.engine.pipeline.poison() {
+            let error = error.clone();
+            return self.give_up_waiting(&error);
         }
         self.state.pages.take_cached();
         self.state.pages.reclaim();

@@ -157,8 +157,9 @@ struct Shared {
     storage: Arc<dyn Storage>,
     segment_bytes: u64,
     tail: Mutex<Tail>,
-    /// Held during a sync and the judgement of it: the operating system reports a failed write-back
-    /// to one caller alone, and the other must not answer before that one has poisoned the log.
+    /// Held during a sync that answers commits, and the judgement of it: the operating system
+    /// reports a failed write-back to one caller alone, and the other must not answer before that
+    /// one has poisoned the log.
     syncing: Mutex<()>,
 }
 
@@ -194,6 +195,7 @@ impl Syncer {
     /// # Errors
     /// Any error poisons the log; after that [`Error::Poisoned`].
     pub fn sync(&self) -> Result<Version> {
+        let _one_at_a_time = lock(&self.shared.syncing);
         let (file, target) = self.with(|tail| {
             if tail.poisoned {
                 return Err(Error::Poisoned);
@@ -248,11 +250,13 @@ impl Syncer {
 
     /// Makes a file of the log durable.
     pub fn sync_file(&self, file: &dyn StorageFile) -> Result<()> {
-        let _one_at_a_time = lock(&self.shared.syncing);
         if self.is_poisoned() {
             return Err(Error::Poisoned);
         }
-        self.poison_on_error(file.sync())
+        self.poison_on_error(file.sync())?;
+        // Another thread's sync may have failed and taken the error with it: the operating system
+        // reports a failed write-back once.
+        if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
     fn poison_on_error(&self, synced: Result<()>) -> Result<()> {

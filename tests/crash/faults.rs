@@ -133,8 +133,8 @@ impl Trial<'_> {
         self.books.unknown.is_none()
     }
 
-    fn settle(&mut self, what: &str, outcome: Result<()>) {
-        self.tell(what, &outcome);
+    fn settle(&mut self, what: &str, outcome: &Result<()>) {
+        self.tell(what, outcome);
         if outcome.is_ok() {
             self.books.durable = self.books.version();
         }
@@ -146,12 +146,12 @@ impl Trial<'_> {
         let small = |dice: &mut Dice| (0..3).map(|_| DEAL.blind(dice)).collect::<Vec<Op>>();
         self.write(store, &small(&mut dice), Durability::Sync);
         self.write(store, &small(&mut dice), Durability::None);
-        self.settle("sync", store.sync());
+        self.settle("sync", &store.sync());
         for _ in 0..3 {
             let ops: Vec<Op> = (0..3).map(|_| DEAL.insert(&mut dice)).collect();
             self.write(store, &ops, Durability::Sync);
         }
-        self.settle("checkpoint", store.checkpoint());
+        self.settle("checkpoint", &store.checkpoint());
         let entries = (0..120).map(|_| (DEAL.key(&mut dice), dice.bytes(3000).into()));
         let load = Op::Extend { table: 1, entries: entries.collect() };
         self.write(store, &[load], Durability::Sync);

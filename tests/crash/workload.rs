@@ -36,7 +36,7 @@ const SMALL: Deal = Deal { tables: 2, keys: 60, value_bytes_max: 200 };
 const LARGE: Deal = Deal { tables: 2, keys: 9, value_bytes_max: 40_000 };
 
 fn blind(deal: Deal, dice: &mut Dice, len: usize) -> Vec<Op> {
-    (0..1 + dice.below(len)).map(|_| deal.blind(dice)).collect()
+    (0..=dice.below(len)).map(|_| deal.blind(dice)).collect()
 }
 
 fn safety(dice: &mut Dice) -> Durability {
@@ -88,7 +88,7 @@ pub fn spills(run: &Run<'_>, dice: &mut Dice) {
         let inserts = (0..len).map(|_| deal.insert(dice)).collect();
         let ops = if dice.once_in(2) { vec![load] } else { inserts };
         if dice.once_in(4) {
-            run.ledger.fail(run.store, &ops);
+            Ledger::fail(run.store, &ops);
         } else {
             run.ledger.commit(run.store, ops, Durability::Sync);
         }
