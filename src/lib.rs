@@ -99,7 +99,7 @@ pub use table::postcard::Postcard;
 #[cfg(not(loom))]
 pub use {
     check::CheckReport,
-    options::{Clock, Durability, Options},
+    options::{Durability, Options},
     stats::Stats,
     store::{Closed, Reader, Store, TrySubmitError},
     table::{

@@ -1,9 +1,6 @@
 //! Options and every limit, with units in the names.
 
-use crate::{
-    error::{Error, Result},
-    sync::Arc,
-};
+use crate::error::{Error, Result};
 use std::{fmt, time::Duration};
 
 /// The page file's name in the store's directory.
@@ -62,9 +59,6 @@ pub enum Durability {
     None,
 }
 
-/// Tells the time that time-outs and ages are measured with, as the time since any fixed point.
-pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
-
 /// How a store is opened. Every field has a default that suits a service of moderate size.
 ///
 /// ```
@@ -93,7 +87,6 @@ pub struct Options {
     pub(crate) memory_map: bool,
     pub(crate) read_only: bool,
     pub(crate) memory_if_locked: bool,
-    pub(crate) clock: Option<Clock>,
 }
 
 /// The page size of a store that is created without a word about it.
@@ -115,7 +108,6 @@ impl Default for Options {
             memory_map: true,
             read_only: false,
             memory_if_locked: false,
-            clock: None,
         }
     }
 }
@@ -222,13 +214,6 @@ impl Options {
     #[must_use]
     pub fn memory_if_locked(mut self, memory_if_locked: bool) -> Options {
         self.memory_if_locked = memory_if_locked;
-        self
-    }
-
-    /// Tells the time in place of the system's monotonic clock, for tests.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Options {
-        self.clock = Some(Arc::new(clock));
         self
     }
 
