@@ -7,6 +7,7 @@ pub mod alloc;
 pub mod checkpoint;
 pub mod frames;
 pub mod slots;
+pub mod tenants;
 pub mod write;
 
 use crate::{

@@ -10,6 +10,7 @@ use super::{
     alloc::FreeSpace,
     frames::{FrameId, FrameWriter},
     slots::Slot,
+    tenants::{Tenancy, Tenant, Tenants, VACANT},
 };
 use crate::{
     error::{Error, Resource, Result},
@@ -18,32 +19,7 @@ use crate::{
     reclaim::{Mark as RetireMark, Reclaimer},
     sync::Arc,
 };
-use std::{
-    collections::{HashMap, VecDeque},
-    ops::{Index, IndexMut},
-};
-
-/// What the writer knows of the page in a frame.
-#[derive(Clone, Copy, Debug)]
-struct Tenant {
-    page: PageId,
-    pages: u32,
-    birth: Version,
-    state: Tenancy,
-}
-
-/// The life of a frame, as the writer sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tenancy {
-    /// Free, or filled by a reader and not noted yet.
-    Vacant,
-    /// Its page is clean, and was read from where there is no map.
-    Cached,
-    /// Its page was written since the last checkpoint and is alive.
-    Dirty,
-    /// Given up; some reader may still look at it.
-    Retired,
-}
+use std::collections::{HashMap, VecDeque};
 
 /// A page number that waits for the readers that may see it, with the pages behind it in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,49 +52,6 @@ pub struct Savepoint {
     frames: RetireMark,
 }
 
-/// The tenant of every frame, singles and runs apart, as their numbers are.
-#[derive(Default)]
-struct Tenants {
-    singles: Vec<Tenant>,
-    runs: Vec<Tenant>,
-}
-
-impl Tenants {
-    fn get(&self, frame: FrameId) -> Option<&Tenant> {
-        let (is_run, number) = frame.place();
-        if is_run { self.runs.get(number) } else { self.singles.get(number) }
-    }
-
-    fn set(&mut self, frame: FrameId, tenant: Tenant) {
-        let (is_run, number) = frame.place();
-        let tenants = if is_run { &mut self.runs } else { &mut self.singles };
-        if number >= tenants.len() {
-            tenants.resize(number + 1, VACANT);
-        }
-        tenants[number] = tenant;
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (FrameId, &Tenant)> {
-        let singles = self.singles.iter().enumerate().map(|(n, t)| (FrameId::at(false, n), t));
-        singles.chain(self.runs.iter().enumerate().map(|(n, t)| (FrameId::at(true, n), t)))
-    }
-}
-
-impl Index<FrameId> for Tenants {
-    type Output = Tenant;
-
-    fn index(&self, frame: FrameId) -> &Tenant {
-        self.get(frame).expect("the writer has used this frame")
-    }
-}
-
-impl IndexMut<FrameId> for Tenants {
-    fn index_mut(&mut self, frame: FrameId) -> &mut Tenant {
-        let (is_run, number) = frame.place();
-        if is_run { &mut self.runs[number] } else { &mut self.singles[number] }
-    }
-}
-
 /// The writer's side of the pager.
 pub struct WritePager {
     pager: Arc<Pager>,
@@ -149,9 +82,6 @@ pub struct WritePager {
     freed_pages: Vec<Extent>,
     freed_frames: Vec<FrameId>,
 }
-
-const VACANT: Tenant =
-    Tenant { page: PageId(0), pages: 0, birth: Version(0), state: Tenancy::Vacant };
 
 impl WritePager {
     /// The write side of `pager`, whose free space is `space`.
