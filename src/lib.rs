@@ -33,7 +33,7 @@
 //!   [`TableMut`].
 //! - Reading in a hot loop: [`Reader`]; without a count: [`Store::read`]; many keys at once:
 //!   [`TableRef::get_many`].
-//! - What can go wrong: [`Error`].
+//! - What can go wrong: [`Error`]; what the store reports on its own: [`Event`].
 //!
 //! # Features
 //! None is on by default. `postcard` and `pod` bring values of other types; `simulation` the disk
@@ -43,6 +43,8 @@
 #[cfg(not(loom))]
 mod check;
 mod error;
+#[cfg(not(loom))]
+mod event;
 #[cfg(not(loom))]
 mod options;
 #[cfg(not(loom))]
@@ -99,6 +101,7 @@ pub use table::postcard::Postcard;
 #[cfg(not(loom))]
 pub use {
     check::CheckReport,
+    event::Event,
     options::{Durability, Options},
     stats::Stats,
     store::{Closed, Reader, Store, TrySubmitError},

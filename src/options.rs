@@ -1,6 +1,9 @@
 //! Options and every limit, with units in the names.
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    event::{Event, Events},
+};
 use std::{fmt, time::Duration};
 
 /// The page file's name in the store's directory.
@@ -87,6 +90,7 @@ pub struct Options {
     pub(crate) memory_map: bool,
     pub(crate) read_only: bool,
     pub(crate) memory_if_locked: bool,
+    pub(crate) events: Events,
 }
 
 /// The page size of a store that is created without a word about it.
@@ -108,6 +112,7 @@ impl Default for Options {
             memory_map: true,
             read_only: false,
             memory_if_locked: false,
+            events: Events::default(),
         }
     }
 }
@@ -214,6 +219,17 @@ impl Options {
     #[must_use]
     pub fn memory_if_locked(mut self, memory_if_locked: bool) -> Options {
         self.memory_if_locked = memory_if_locked;
+        self
+    }
+
+    /// Whom the store tells what no caller may be waiting to hear. Default: nobody.
+    ///
+    /// The function is called on the store's own threads, with no lock held: it must not block, and
+    /// a call in it that would wait for the store answers [`Error::Reentrant`]. Its panic is
+    /// swallowed.
+    #[must_use]
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Options {
+        self.events = Events::to(listener);
         self
     }
 

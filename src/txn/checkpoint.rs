@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Resource, Result},
+    event::Event,
     page::{
         Child, HEADER_BYTES, PageId, Run,
         meta::{LogPosition, Meta},
@@ -342,6 +343,8 @@ impl Writer {
         let pause = self.durable.retry.map_or(BACKOFF_MIN, |(_, pause)| pause);
         self.durable.retry = Some((Instant::now() + pause, (pause * 2).min(BACKOFF_MAX)));
         self.durable.failure = Some(error.clone());
+        let failed = || Event::CheckpointFailed { error: error.clone(), retry_after: pause };
+        self.engine.options.events.report(failed);
     }
 
     fn answer_waiters(&mut self, outcome: Result<(), &Error>) {

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    event::{Event, Events},
     publish::{Published, Version},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock,
@@ -82,6 +83,7 @@ pub struct Pipeline {
     metrics: Arc<Metrics>,
     poison: OnceLock<Error>,
     home: Home,
+    events: Events,
     /// The last version known durable, by the log or by a checkpoint.
     durable: AtomicU64,
 }
@@ -92,6 +94,7 @@ impl Pipeline {
         published: Arc<Published<View>>,
         metrics: Arc<Metrics>,
         home: Home,
+        events: Events,
         durable: Version,
     ) -> Pipeline {
         Pipeline {
@@ -101,6 +104,7 @@ impl Pipeline {
             metrics,
             poison: OnceLock::new(),
             home,
+            events,
             durable: AtomicU64::new(durable.0),
         }
     }
@@ -112,10 +116,14 @@ impl Pipeline {
 
     /// Poisons the store for writing, for good.
     pub fn set_poison(&self, error: &Error) {
-        let _ = self.poison.set(error.clone());
+        let is_first = self.poison.set(error.clone()).is_ok();
         self.home.poison();
-        let _guard = lock(&self.state);
+        let guard = lock(&self.state);
         self.changed.notify_all();
+        drop(guard);
+        if is_first {
+            self.events.report(|| Event::Poisoned { error: error.clone() });
+        }
     }
 
     /// After a panic in the log thread: the groups that it held went with it, and nobody waits for
@@ -357,7 +365,8 @@ mod tests {
         let first = Arc::new(View::closed(Version(0), Generation(0)));
         let published = Arc::new(Published::new(first, 0));
         let metrics = Arc::new(Metrics::default());
-        let pipeline = Pipeline::new(published, metrics, home.clone(), Version(0));
+        let pipeline =
+            Pipeline::new(published, metrics, home.clone(), Events::default(), Version(0));
         pipeline.note_durable(Version(5));
         let (promise, commit) = promise(&home, Promised::Durable);
         pipeline.hand_over(Group {

@@ -61,7 +61,8 @@ impl Engine {
         let word = first.generation.0;
         let published = Arc::new(Published::new(first, word));
         let metrics = Arc::new(Metrics::default());
-        let pipeline = Pipeline::new(published.clone(), metrics.clone(), home.clone(), durable);
+        let (home, events) = (home.clone(), options.events.clone());
+        let pipeline = Pipeline::new(published.clone(), metrics.clone(), home, events, durable);
         let checkpointer = Checkpointer::default();
         Engine { published, pipeline, checkpointer, metrics, options, bell }
     }

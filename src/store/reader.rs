@@ -1,0 +1,49 @@
+//! A thread's own snapshot, renewed by one word.
+//! Owns: [`Reader`]. Keeps I4.
+
+use super::Store;
+use crate::{
+    sync::Arc,
+    txn::{snapshot::Snapshot, writer::Engine},
+};
+use std::fmt;
+
+/// A thread's own way to read: it keeps a snapshot, and renews it when one shared word has changed.
+///
+/// What it pins while it is idle is bounded by the reclaim rule: the pages that its version sees.
+pub struct Reader {
+    snapshot: Snapshot,
+    word: u64,
+    engine: Arc<Engine>,
+}
+
+impl Store {
+    /// A reader for one thread: it keeps a snapshot and renews it only when a commit came. The way
+    /// to read in a hot loop and still see new commits.
+    pub fn reader(&self) -> Reader {
+        let word = self.shared.engine.published.word();
+        Reader { snapshot: self.snapshot(), word, engine: self.shared.engine.clone() }
+    }
+}
+
+impl Reader {
+    /// The newest version: never behind a commit that was answered before this call.
+    ///
+    /// Cost: one load if nothing was committed since the last call.
+    #[inline]
+    pub fn snapshot(&mut self) -> &Snapshot {
+        let word = self.engine.published.word();
+        if word != self.word {
+            // The word first, then the pointer: the snapshot is then at least as new as the word.
+            self.word = word;
+            self.snapshot = Snapshot::new(self.engine.published.pin());
+        }
+        &self.snapshot
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("version", &self.snapshot.version()).finish_non_exhaustive()
+    }
+}

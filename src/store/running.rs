@@ -1,0 +1,124 @@
+//! The store's three threads: how they start, and how they end.
+//! Owns: [`Running`], and what closing waits for. Keeps I11, its part of it: a panic of ours
+//! poisons the store, and every request is still answered.
+
+use super::{Closed, Shared};
+use crate::{
+    error::{Error, Resource, Result},
+    stats,
+    sync::{
+        Condvar, Mutex, lock,
+        thread::{self, JoinHandle},
+        wait_timeout,
+    },
+    txn::{
+        queue::Nudger,
+        writer::{Engine, Writer},
+    },
+};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+/// The threads, and whether the writer still runs.
+pub(super) struct Running {
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Running {
+    pub fn new(ended: bool) -> Running {
+        let (threads, ended) = (Mutex::new(Vec::new()), Mutex::new(ended));
+        Running { threads, ended, changed: Condvar::new() }
+    }
+}
+
+impl Shared {
+    pub(super) fn spawn(&self, mut writer: Writer) -> Result<()> {
+        let Shared { engine, home, running, requests } = self;
+        let (pager, syncer) = writer.shared_parts();
+        let nudger: Nudger = requests.nudger();
+        let pressed = nudger.clone();
+        pager.on_pressure(move || pressed.nudge());
+        let log_thread = {
+            let (engine, home, syncer) = (engine.clone(), home.clone(), syncer.clone());
+            move || {
+                home.enter_own_thread();
+                while catch_unwind(AssertUnwindSafe(|| engine.pipeline.run(&syncer))).is_err() {
+                    engine.pipeline.drop_in_hand(&Error::own_panic("the log thread"));
+                }
+            }
+        };
+        let checkpoint_thread = {
+            let (engine, home) = (engine.clone(), home.clone());
+            move || {
+                home.enter_own_thread();
+                let nudge = || nudger.nudge();
+                engine.checkpointer.run(&pager, &syncer, &engine.metrics, nudge);
+            }
+        };
+        let writer_thread = {
+            let (engine, home, running) = (engine.clone(), home.clone(), running.clone());
+            move || {
+                home.enter_own_thread();
+                run_guarded(&mut writer, &engine);
+                drop(writer);
+                engine.publish_closed();
+                *lock(&running.ended) = true;
+                running.changed.notify_all();
+            }
+        };
+        let mut threads = lock(&running.threads);
+        let failed = |e| Error::io("start of a thread", "the store", e);
+        threads.push(thread::spawn("recto-log", log_thread).map_err(failed)?);
+        threads.push(thread::spawn("recto-checkpoint", checkpoint_thread).map_err(failed)?);
+        threads.push(thread::spawn("recto-writer", writer_thread).map_err(failed)?);
+        Ok(())
+    }
+
+    pub(super) fn close(&self) -> Result<Closed> {
+        self.requests.close();
+        let timeout = self.engine.options.close_timeout;
+        let began = Instant::now();
+        let mut ended = lock(&self.running.ended);
+        while !*ended {
+            let Some(left) = timeout.checked_sub(began.elapsed()) else {
+                return Err(Error::Full { what: Resource::Queue });
+            };
+            (ended, _) = wait_timeout(&self.running.changed, ended, left);
+        }
+        drop(ended);
+        for thread in std::mem::take(&mut *lock(&self.running.threads)) {
+            // A thread of ours that panicked has poisoned the store, which is told below.
+            let _ = thread.join();
+        }
+        if self.engine.options.read_only {
+            self.engine.publish_closed();
+        }
+        match self.engine.pipeline.poison() {
+            Some(error) => Err(error.clone()),
+            None => Ok(stats::closed(&self.engine)),
+        }
+    }
+}
+
+/// The writer's outermost frame: a panic of ours poisons the store, and every request is still
+/// answered.
+fn run_guarded(writer: &mut Writer, engine: &Engine) {
+    while catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+        engine.pipeline.set_poison(&Error::own_panic("the writer thread"));
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.home.is_own_thread() {
+            self.requests.close();
+        } else {
+            // Nobody is left to tell; what was answered as durable is.
+            let _ = self.close();
+        }
+    }
+}
