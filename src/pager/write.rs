@@ -466,17 +466,18 @@ impl WritePager {
             let Some(frame) = self.dirty_frame(self.made[index]) else {
                 continue;
             };
-            let tenant = self.tenants[frame];
-            // Branches stay: every further insertion comes through them.
-            let bytes = self.pager.frames.bytes(frame);
-            if tenant.birth == self.version && page::level(bytes) == 0 {
-                let (page, pages, birth) = (tenant.page, tenant.pages, tenant.birth);
+            let Tenant { page, pages, birth, .. } = self.tenants[frame];
+            if birth == self.version {
                 out.push(DirtyPage { page, pages, frame, birth });
             }
         }
         out.sort_unstable_by_key(|dirty| dirty.page);
         out.dedup_by_key(|dirty| dirty.page);
+        // Branches are written too, unfinished, so that they leave no gaps between the leaves: what
+        // is written in one long piece is read through few translations.
         super::checkpoint::write_pages(&self.pager, &out)?;
+        // But they stay: every further insertion comes through them.
+        out.retain(|dirty| page::level(self.pager.frames.bytes(dirty.frame)) == 0);
         for dirty in &out {
             self.discard(dirty.frame);
             self.pager.slots.set(dirty.page.0, Slot::Cold);
