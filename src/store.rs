@@ -2,6 +2,7 @@
 //! Owns: [`Store`]. Its rooms: `submit` hands work to the writer, `reader` is a thread's own
 //! snapshot, `running` has the threads. Absent on purpose: anything that a room below could do.
 
+mod backup;
 mod reader;
 mod running;
 mod submit;

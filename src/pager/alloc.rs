@@ -89,6 +89,11 @@ impl FreeSpace {
         }
     }
 
+    /// Gives `pages` pages from `first` on back, as an extent that is in no hurry.
+    pub fn give_extent(&mut self, first: PageId, pages: u32) {
+        self.insert(first.0, pages);
+    }
+
     fn insert(&mut self, start: u32, pages: u32) {
         let (mut start, mut pages) = (start, pages);
         if let Some((&left, &left_pages)) = self.by_start.range(..start).next_back()

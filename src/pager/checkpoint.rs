@@ -126,9 +126,17 @@ fn append_sealed(pager: &Pager, dirty: &DirtyPage, buffer: &mut Vec<u8>) {
 }
 
 fn write_extra(pager: &Pager, extra: &Extra) -> Result<()> {
-    let len = (page::HEADER_BYTES + extra.content.len()).next_multiple_of(pager.page_bytes);
-    let mut bytes = vec![0; len];
-    overflow::write(&mut bytes, extra.first, extra.birth, NO_TABLE, &extra.content);
-    overflow::seal_run(&mut bytes, pager.seed);
+    let bytes = extra.encode(pager.page_bytes, pager.seed);
     pager.file.write_at(&bytes, extra.first.offset(pager.page_bytes))
+}
+
+impl Extra {
+    /// The pages of the run, sealed.
+    pub fn encode(&self, page_bytes: usize, seed: u32) -> Vec<u8> {
+        let len = (page::HEADER_BYTES + self.content.len()).next_multiple_of(page_bytes);
+        let mut bytes = vec![0; len];
+        overflow::write(&mut bytes, self.first, self.birth, NO_TABLE, &self.content);
+        overflow::seal_run(&mut bytes, seed);
+        bytes
+    }
 }

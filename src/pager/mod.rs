@@ -5,6 +5,7 @@
 
 pub mod alloc;
 pub mod checkpoint;
+mod copy;
 pub mod frames;
 pub mod slots;
 pub mod tenants;
@@ -12,7 +13,7 @@ pub mod write;
 
 use crate::{
     error::{Error, Resource, Result},
-    page::{self, Child, HEADER_BYTES, Kind, PageId, Run, overflow},
+    page::{self, Child, HEADER_BYTES, Kind, PageId, Run, meta, overflow},
     publish::Version,
     storage::{StorageFile, map::Map},
     sync::{
@@ -93,6 +94,7 @@ pub struct Pager {
     slots: Slots,
     frames: Arc<Frames>,
     page_bytes: usize,
+    store_id: u64,
     seed: u32,
     /// Frames of clean pages that readers filled and the writer has not noted yet.
     filled: Mutex<VecDeque<CachedPage>>,
@@ -111,7 +113,7 @@ impl Pager {
         map: Option<Arc<Map>>,
         frames: Arc<Frames>,
         page_bytes: usize,
-        seed: u32,
+        store_id: u64,
         cache_bytes: u64,
     ) -> Pager {
         Pager {
@@ -120,13 +122,19 @@ impl Pager {
             slots: Slots::default(),
             frames,
             page_bytes,
-            seed,
+            store_id,
+            seed: meta::seed(store_id),
             filled: Mutex::new(VecDeque::new()),
             cached_bytes: AtomicU64::new(0),
             cache_bytes,
             pressed: AtomicBool::new(false),
             on_pressure: OnceLock::new(),
         }
+    }
+
+    /// The number that the store was given when it was created.
+    pub fn store_id(&self) -> u64 {
+        self.store_id
     }
 
     /// The page file's length, in bytes.

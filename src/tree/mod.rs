@@ -8,6 +8,7 @@
 
 pub mod build;
 pub mod check;
+pub mod copy;
 pub mod cursor;
 pub mod diff;
 pub mod get_many;

@@ -15,7 +15,7 @@ use crate::{
     options::{LOG_PREFIX, Options, PAGE_BYTES_DEFAULT, PAGE_FILE, TEMPORARY_PREFIX},
     page::{
         PageId, Run,
-        meta::{self, META_BYTES, META_PAGES, Meta},
+        meta::{META_BYTES, META_PAGES, Meta},
     },
     pager::{
         Pager, Pages,
@@ -29,7 +29,10 @@ use crate::{
     sync::Arc,
     wal::{Log, Ops, Position, ReplayEnd, ReplayStart, expect_own, replay},
 };
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 
 /// The name under which a page file is made.
 const NEW_PAGE_FILE: &str = "tmp-pages";
@@ -121,19 +124,7 @@ fn open_page_file(storage: &Arc<dyn Storage>, options: &Options) -> Result<Arc<d
 /// Makes a page file under a temporary name, locked all the while; the lock moves with the name.
 /// None if another process was faster.
 fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn StorageFile>>> {
-    let file = match storage.open(NEW_PAGE_FILE) {
-        Ok(remains) => remains,
-        Err(error) if error.is_not_found() => match storage.create(NEW_PAGE_FILE) {
-            Ok(file) => file,
-            // Another process made it just now: wait for what becomes of it.
-            Err(error) => return storage.list().and_then(|names| retry_after(&names, error)),
-        },
-        Err(error) => return Err(error),
-    };
-    file.lock(LockMode::Exclusive, options.lock_timeout)?;
-    if storage.open(PAGE_FILE).is_ok() {
-        return Ok(None);
-    }
+    let Some(file) = reserve(storage, options.lock_timeout)? else { return Ok(None) };
     let page_bytes = options.page_bytes.unwrap_or(PAGE_BYTES_DEFAULT);
     let meta = Meta {
         page_bytes,
@@ -146,17 +137,47 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn Sto
         free_space: None,
         log: log_position(Position::NONE),
     };
-    let mut bytes = vec![0; META_PAGES as usize * page_bytes];
-    for slot in bytes.chunks_exact_mut(page_bytes) {
-        slot[..META_BYTES].copy_from_slice(&meta.encode());
-    }
+    let bytes = meta_pages(&meta);
     file.truncate(0)?;
     file.allocate(bytes.len() as u64)?;
     file.write_at(&bytes, 0)?;
+    reveal(storage, &*file)?;
+    Ok(Some(file))
+}
+
+/// The page file that is to be, under a temporary name and locked; the lock moves with the name.
+/// None if there is a store by now, or another process is about to make one: look again.
+pub fn reserve(
+    storage: &dyn Storage,
+    lock_timeout: Duration,
+) -> Result<Option<Arc<dyn StorageFile>>> {
+    let file = match storage.open(NEW_PAGE_FILE) {
+        Ok(remains) => remains,
+        Err(error) if error.is_not_found() => match storage.create(NEW_PAGE_FILE) {
+            Ok(file) => file,
+            // Another process made it just now: wait for what becomes of it.
+            Err(error) => return storage.list().and_then(|names| retry_after(&names, error)),
+        },
+        Err(error) => return Err(error),
+    };
+    file.lock(LockMode::Exclusive, lock_timeout)?;
+    Ok(if storage.open(PAGE_FILE).is_ok() { None } else { Some(file) })
+}
+
+/// Gives what [`reserve`] gave, written whole, its name.
+pub fn reveal(storage: &dyn Storage, file: &dyn StorageFile) -> Result<()> {
     file.sync()?;
     storage.rename(NEW_PAGE_FILE, PAGE_FILE)?;
-    storage.sync_dir()?;
-    Ok(Some(file))
+    storage.sync_dir()
+}
+
+/// The two meta pages of a file in which both are `meta`.
+pub fn meta_pages(meta: &Meta) -> Vec<u8> {
+    let mut bytes = vec![0; META_PAGES as usize * meta.page_bytes];
+    for slot in bytes.chunks_exact_mut(meta.page_bytes) {
+        slot[..META_BYTES].copy_from_slice(&meta.encode());
+    }
+    bytes
 }
 
 /// Whether a creation that failed did so because another process was at it: then look again.
@@ -274,9 +295,8 @@ fn load(
     let cache_bytes = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let (frames, arena) = Frames::new(page_bytes, cache_bytes);
     let map = if options.memory_map { map_that_follows(&*file, options)? } else { None };
-    let seed = meta::seed(meta.store_id);
     let cache_bytes = options.cache_bytes;
-    let pager = Arc::new(Pager::new(file, map, frames, page_bytes, seed, cache_bytes));
+    let pager = Arc::new(Pager::new(file, map, frames, page_bytes, meta.store_id, cache_bytes));
     let content = |run: Option<Run>| match run {
         Some(run) => pager.run(run, NO_TABLE),
         None => Ok(&[][..]),
