@@ -20,6 +20,20 @@ fuzz-minimize target:
 crash:
     cargo test --release --test crash --test kill -- --nocapture
 
+# Children under load, killed and cut off, verified after each life; 72 hours unless told otherwise.
+soak seconds="259200":
+    cargo run --release --package recto-cli --features power-cuts -- torture --seconds {{seconds}}
+
+# Power cuts of a real file system (ext4 or xfs), as root: 20,000 take about an hour.
+power-cuts filesystem cuts="20000":
+    cargo build --release --package recto-cli --features power-cuts
+    tests/filesystems/power_cut.sh {{filesystem}} {{cuts}}
+
+# Errors of system calls, so many lives of each kind.
+inject lives="100":
+    cargo build --release --package recto-cli --features power-cuts
+    tests/filesystems/inject.sh {{lives}}
+
 # The peers side by side.
 compare *arguments:
     cd benches/compare && cargo run --release -- {{arguments}}

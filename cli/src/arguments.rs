@@ -1,5 +1,6 @@
 //! What can be typed behind `recto`.
 
+use crate::torture::{Child, Torture};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -67,6 +68,12 @@ pub enum Command {
     Bench(Bench),
     /// Import the Debian package index, read and replace packages at once, verify every answer
     Demo(Demo),
+    /// Let children commit, end them by force, verify all that they were told; exits with 1, and
+    /// keeps the directory, if anything differs
+    Torture(Torture),
+    /// The process that `torture` ends
+    #[command(hide = true)]
+    TortureChild(Child),
     /// Read the text of `apt-cache dumpavail` into typed tables
     ImportPackages {
         /// The store's directory, made if absent

@@ -21,6 +21,7 @@ mod packages;
 mod plot;
 mod shipped;
 mod stat;
+mod torture;
 mod types;
 
 use arguments::{Arguments, Command};
@@ -57,6 +58,8 @@ fn run(command: Command) -> failure::Result<ExitCode> {
             graph::import(&dir, file.as_deref(), shipped)
         }
         Command::Rdepends { dir, name } => graph::rdepends(&dir, &name),
+        Command::Torture(torture) => torture::run(&torture),
+        Command::TortureChild(child) => torture::run_child(&child),
         Command::Why { dir, from, to } => graph::why(&dir, &from, &to),
     }
 }
