@@ -130,7 +130,7 @@ pub fn promise<T>(home: &Home, promised: Promised) -> (Promise<T>, Commit<T>) {
             failed: None,
             value: None,
             wants_sync: false,
-            sleepers: 0,
+            sleepers: Sleepers::default(),
             last_ticket: COMMIT_TICKET,
             wakers: Vec::new(),
         }),
@@ -163,14 +163,37 @@ struct State<T> {
     value: Option<T>,
     /// The caller has asked for more than was promised.
     wants_sync: bool,
-    /// Threads that wait.
-    sleepers: u32,
+    sleepers: Sleepers,
     last_ticket: u64,
     /// Tasks that wait, each under its ticket.
     wakers: Vec<(u64, Promised, Waker)>,
 }
 
+/// Threads that wait for each of the two moments: one who waits to hear "durable" is not woken to
+/// hear "visible".
+#[derive(Default)]
+struct Sleepers {
+    visible: u32,
+    durable: u32,
+}
+
+impl Sleepers {
+    fn of(&mut self, goal: Promised) -> &mut u32 {
+        match goal {
+            Promised::Visible => &mut self.visible,
+            Promised::Durable => &mut self.durable,
+        }
+    }
+}
+
 impl<T> State<T> {
+    /// Whether a thread waits for what is reached.
+    fn has_sleepers(&self) -> bool {
+        let waits = |sleepers: u32, goal| sleepers > 0 && self.answer(goal).is_some();
+        waits(self.sleepers.visible, Promised::Visible)
+            || waits(self.sleepers.durable, Promised::Durable)
+    }
+
     /// The answer to one who waits for `goal`.
     fn answer(&self, goal: Promised) -> Option<Result<u64>> {
         match (self.version, goal) {
@@ -197,7 +220,7 @@ impl<T> Shared<T> {
             .into_iter()
             .partition(|(_, goal, _)| state.answer(*goal).is_some());
         state.wakers = waiting;
-        let has_sleepers = state.sleepers > 0;
+        let has_sleepers = state.has_sleepers();
         drop(state);
         // In models nobody looks, and each step costs them executions.
         if cfg!(not(loom)) {
@@ -211,18 +234,29 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Waits for what `ready` takes out of the state. On the store's own threads it does not wait.
-    fn sleep<R>(&self, mut ready: impl FnMut(&mut State<T>) -> Option<Result<R>>) -> Result<R> {
+    /// Waits for what `ready` takes out of the state when it has come to `goal`, or to what was
+    /// promised. On the store's own threads it does not wait.
+    fn sleep<R>(
+        &self,
+        goal: Option<Promised>,
+        mut ready: impl FnMut(&mut State<T>) -> Option<Result<R>>,
+    ) -> Result<R> {
         if self.home.is_own_thread() {
             return ready(&mut lock(&self.state)).unwrap_or(Err(Error::Reentrant));
         }
-        self.sleep_anywhere(ready)
+        self.sleep_anywhere(goal, ready)
     }
 
-    /// Waits for what `ready` takes out of the state, whatever thread this is.
-    fn sleep_anywhere<R>(&self, mut ready: impl FnMut(&mut State<T>) -> Option<R>) -> R {
+    /// Waits for what `ready` takes out of the state when it has come to `goal`, or to what was
+    /// promised; whatever thread this is.
+    fn sleep_anywhere<R>(
+        &self,
+        goal: Option<Promised>,
+        mut ready: impl FnMut(&mut State<T>) -> Option<R>,
+    ) -> R {
         let mut state = lock(&self.state);
-        let mut may_look = cfg!(not(loom)) && state.promised == Promised::Visible;
+        let goal = goal.unwrap_or(state.promised);
+        let mut may_look = cfg!(not(loom)) && goal == Promised::Visible;
         loop {
             if let Some(answer) = ready(&mut state) {
                 return answer;
@@ -236,9 +270,9 @@ impl<T> Shared<T> {
                 state = lock(&self.state);
                 continue;
             }
-            state.sleepers += 1;
+            *state.sleepers.of(goal) += 1;
             state = wait(&self.changed, state);
-            state.sleepers -= 1;
+            *state.sleepers.of(goal) -= 1;
         }
     }
 
@@ -378,7 +412,7 @@ impl<T> Commit<T> {
     /// [`Error::Reentrant`] if the calling thread is one of the store's own and the answer is not
     /// there.
     pub fn wait(self) -> Result<T> {
-        self.shared.sleep(State::take)
+        self.shared.sleep(None, State::take)
     }
 
     /// The moment from which every later snapshot shows the commit.
@@ -405,12 +439,13 @@ impl Commit<()> {
     /// Waits for the first answer, whatever it is and whatever thread this is: the caller of a
     /// borrowing closure may not leave before.
     pub(super) fn stay(&self) {
-        self.shared.sleep_anywhere(|state| state.answer(Promised::Visible).map(drop));
+        let goal = Promised::Visible;
+        self.shared.sleep_anywhere(Some(goal), |state| state.answer(goal).map(drop));
     }
 
     /// Waits as [`wait`](Self::wait) does, but whatever thread this is.
     pub(super) fn wait_anywhere(&self) -> Result<()> {
-        self.shared.sleep_anywhere(State::take)
+        self.shared.sleep_anywhere(None, State::take)
     }
 }
 
@@ -468,7 +503,7 @@ impl<T> Answer<'_, T> {
     /// # Errors
     /// As [`Commit::wait`].
     pub fn wait(self) -> Result<u64> {
-        self.commit.shared.sleep(|state| state.answer(self.goal))
+        self.commit.shared.sleep(Some(self.goal), |state| state.answer(self.goal))
     }
 
     /// The answer, if it is there already.

@@ -35,6 +35,8 @@ pub trait Acknowledge: Send {
     fn visible(&mut self);
     /// The commit is on the device.
     fn durable(&mut self);
+    /// Both in one step: whoever waits is woken once.
+    fn done(self: Box<Self>);
     /// It never will be; or, after a failed sync, nobody knows until the store is reopened.
     fn fail(self: Box<Self>, error: &Error);
     /// Whether anybody may still ask for the answer. False lets go of it early, and nothing more.
@@ -260,10 +262,17 @@ impl Pipeline {
             Ok(version) => {
                 // Told before these groups are seen, so that nobody sees what is not told durable.
                 self.durable.fetch_max(version.0, Ordering::Release);
-                let mut settled = Vec::with_capacity(groups.len());
+                let mut settled = Vec::new();
                 for mut group in groups {
-                    self.publish(&mut group);
-                    settled.push(group);
+                    if group.last <= version {
+                        self.show(&mut group);
+                        for ack in group.acks {
+                            ack.done();
+                        }
+                    } else {
+                        self.publish(&mut group);
+                        settled.push(group);
+                    }
                 }
                 self.owe(settled);
                 self.note_durable(version);
@@ -290,6 +299,14 @@ impl Pipeline {
     }
 
     fn publish(&self, group: &mut Group) {
+        self.show(group);
+        for ack in &mut group.acks {
+            ack.visible();
+        }
+    }
+
+    /// Publishes a group that is not answered yet.
+    fn show(&self, group: &mut Group) {
         if let Some(root) = group.root.take() {
             let word = root.generation.0;
             self.published.publish(root, word);
@@ -297,9 +314,6 @@ impl Pipeline {
         // Counted before the answers, so that whoever has one finds it counted.
         if !group.acks.is_empty() {
             self.metrics.commit_latency.record(group.began.elapsed());
-        }
-        for ack in &mut group.acks {
-            ack.visible();
         }
     }
 

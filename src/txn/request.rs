@@ -80,6 +80,10 @@ impl Acknowledge for BatchAck {
         self.promise.durable();
     }
 
+    fn done(self: Box<Self>) {
+        self.promise.done(self.version, self.version);
+    }
+
     fn fail(self: Box<Self>, error: &Error) {
         self.promise.fail(error.clone());
     }
@@ -111,6 +115,12 @@ impl Acknowledge for WorkAck {
     fn durable(&mut self) {
         if let Some(work) = self.work.take() {
             work.durable();
+        }
+    }
+
+    fn done(self: Box<Self>) {
+        if let Some(work) = self.work {
+            work.done(self.version);
         }
     }
 
@@ -146,6 +156,10 @@ impl Acknowledge for UndoneAck {
 
     fn durable(&mut self) {}
 
+    fn done(mut self: Box<Self>) {
+        self.visible();
+    }
+
     fn fail(self: Box<Self>, error: &Error) {
         if let Some(work) = self.work {
             work.fail(error.clone());
@@ -171,6 +185,10 @@ impl Acknowledge for ControlAck {
         // A control has no version of its own.
         self.0.visible(0, ());
         self.0.durable();
+    }
+
+    fn done(self: Box<Self>) {
+        self.0.done(0, ());
     }
 
     fn fail(self: Box<Self>, error: &Error) {

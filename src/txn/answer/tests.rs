@@ -218,3 +218,20 @@ fn a_store_does_not_wait_for_itself_on_its_own_threads() {
     });
     own.join().unwrap();
 }
+
+#[test]
+fn one_who_waits_for_durable_is_not_woken_by_visible() {
+    let (promise, commit) = promise(&Home::default(), Promised::Durable);
+    let wakes = |goal| {
+        let mut state = lock(&commit.shared.state);
+        *state.sleepers.of(goal) += 1;
+        let wakes = state.has_sleepers();
+        *state.sleepers.of(goal) -= 1;
+        wakes
+    };
+    assert!(!wakes(Promised::Visible) && !wakes(Promised::Durable));
+    promise.visible(1, 1_u64);
+    assert!(wakes(Promised::Visible) && !wakes(Promised::Durable));
+    promise.durable();
+    assert!(wakes(Promised::Visible) && wakes(Promised::Durable));
+}
