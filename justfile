@@ -41,3 +41,7 @@ compare *arguments:
 # The demonstration for a minute.
 demo:
     cargo run --release --bin recto -- demo --seconds 60
+
+# The tests with the published pointer behind a lock: what they find here is not arc-swap's.
+pointer-lock:
+    cargo test --package recto --locked --features pointer-lock

@@ -22,8 +22,8 @@ const LEVELS: [&[&str]; 9] = [
     &["log", "graph", "cache", "entity", "runs", "write_behind"],
     &["store", "stats", "check"],
 ];
-/// The door of I7.
-const SYNC_DOOR: &str = "src/sync.rs";
+/// The room of I7.
+const SYNC_ROOM: &str = "sync";
 /// The rooms of I8.
 const UNSAFE_ROOMS: [&str; 3] = ["src/storage/map.rs", "src/pager/frames.rs", "src/txn/queue.rs"];
 /// Where sources are.
@@ -337,18 +337,19 @@ fn upward_imports(source: &Source) -> Vec<String> {
 }
 
 fn synchronization(source: &Source) -> Vec<String> {
-    if source.path == SYNC_DOOR || !source.path.starts_with("src/") {
+    if source.room() == Some(SYNC_ROOM) || !source.path.starts_with("src/") {
         return Vec::new();
     }
     let named = paths(&source.code).into_iter();
     let breaches = named.filter(|Named { at, parts }| {
         let is_std = matches!(parts[0].as_str(), "std" | "core" | "alloc")
             && matches!(parts[1].as_str(), "sync" | "thread");
-        let is_crate = matches!(parts[0].as_str(), "arc_swap" | "flume" | "loom")
+        let is_crate = matches!(parts[0].as_str(), "arc_swap" | "flume" | "loom" | "shuttle")
             || parts[0].starts_with("crossbeam");
         (is_std || is_crate) && !source.is_tested_only(*at)
     });
-    let what = |parts: &[String]| format!("`{}` outside of {SYNC_DOOR}", parts.join("::"));
+    let what =
+        |parts: &[String]| format!("`{}` outside of the room `{SYNC_ROOM}`", parts.join("::"));
     breaches.map(|Named { at, parts }| source.breach(at, &what(&parts))).collect()
 }
 
@@ -582,6 +583,9 @@ fn synchronization_outside_of_its_door_is_found() {
     assert!(found[0].starts_with("3: `std::sync::Arc`"), "{found:?}");
     assert!(found.iter().any(|breach| breach.starts_with("5: `flume::bounded`")), "{found:?}");
     assert_eq!(planted("src/sync.rs", text), Vec::<String>::new());
+    assert_eq!(planted("src/sync/production.rs", text), Vec::<String>::new());
+    assert_eq!(planted("src/wal/sync.rs", text).len(), found.len());
+    assert_eq!(planted("src/reclaim.rs", "use shuttle::thread::spawn;\n").len(), 1);
     let tests = format!("#[cfg(test)]\nmod tests {{\n{text}}}\n");
     assert_eq!(planted("src/reclaim.rs", &tests), Vec::<String>::new());
     assert_eq!(planted("src/reclaim.rs", "#[cfg(loom)]\nuse crate::sync::Arc;\n"), [""; 0]);
