@@ -104,7 +104,7 @@ pub use {
     event::Event,
     options::{Durability, Options},
     stats::Stats,
-    store::{Closed, Reader, Store, TrySubmitError},
+    store::{Closed, Reader, Store, Transaction, TrySubmitError},
     table::{
         Table,
         key::{Key, Prefix},

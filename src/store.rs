@@ -1,14 +1,17 @@
 //! The front door: open, read, write, close.
-//! Owns: [`Store`]. Its rooms: `submit` hands work to the writer, `reader` is a thread's own
-//! snapshot, `running` has the threads. Absent on purpose: anything that a room below could do.
+//! Owns: [`Store`]. Its rooms: `submit` hands work to the writer, `transaction` lets a caller's
+//! thread work ahead of it, `reader` is a thread's own snapshot, `running` has the threads. Absent
+//! on purpose: anything that a room below could do.
 
 mod backup;
 mod reader;
 mod running;
 mod submit;
+mod transaction;
 
 pub use reader::Reader;
 pub use submit::TrySubmitError;
+pub use transaction::Transaction;
 
 #[cfg(feature = "simulation")]
 use crate::storage::sim::SimDisk;

@@ -173,7 +173,7 @@ impl Store {
         sent.map_err(|refused| self.refusal(&refused))
     }
 
-    fn refusal(&self, refused: &Refused<Request>) -> Error {
+    pub(super) fn refusal(&self, refused: &Refused<Request>) -> Error {
         match refused {
             Refused::Full(_) | Refused::Timeout(_) => Error::Full { what: Resource::Queue },
             Refused::Closed(_) if self.shared.engine.options.read_only => {
@@ -185,6 +185,6 @@ impl Store {
     }
 }
 
-fn promised(durability: Durability) -> Promised {
+pub(super) fn promised(durability: Durability) -> Promised {
     if durability == Durability::Sync { Promised::Durable } else { Promised::Visible }
 }

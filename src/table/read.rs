@@ -103,8 +103,7 @@ impl<'s, K: Key, V: Value, S: ReadRaw> TableRef<'s, K, V, S> {
         let Some(index) = self.index else {
             return Ok(false);
         };
-        let value = self.source.get(index, K::lend(&key, &mut Scratch::new()))?;
-        Ok(value.is_some())
+        self.source.contains(index, K::lend(&key, &mut Scratch::new()))
     }
 
     /// The values of `keys`, in their order. The lookups walk down the tree together, so that their

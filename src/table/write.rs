@@ -155,7 +155,7 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     pub fn insert_if_absent(&mut self, key: K::Item<'_>, value: V::Item<'_>) -> Result<bool> {
         let mut scratch = Scratch::new();
         let key = K::lend(&key, &mut scratch);
-        if self.source.get(self.index, key)?.is_some() {
+        if self.source.contains(self.index, key)? {
             return Ok(false);
         }
         let mut scratch = Scratch::new();

@@ -7,9 +7,14 @@
 //! entry only if the entry may lie in it; so a subtree that both trees have is met by both walks at
 //! once, except at its edges where separators moved.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, ops::Bound};
 
-use super::{Tree, cursor::Entry, resolver};
+use super::{
+    Path, Toward, Tree,
+    cursor::Entry,
+    remove_range::{index_from, is_empty_span},
+    resolver,
+};
 use crate::{
     error::Result,
     page::{Child, branch::Branch, leaf::Leaf},
@@ -76,12 +81,70 @@ impl Tree {
     ) -> Diff<'p, P> {
         Diff { old: Walk::new(*old, old_pages), new: Walk::new(*new, new_pages), is_done: false }
     }
+
+    /// Whether any key between two bounds, or with `whole` any value, differs between `old` and
+    /// `new`, be they trees of one table or not. Cost: two descents, and as of a diff what differs.
+    pub fn differs_between<P: Pages>(
+        old: &Tree,
+        new: &Tree,
+        pages: &P,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        whole: bool,
+    ) -> Result<bool> {
+        if (old.root, old.level) == (new.root, new.level) || is_empty_span(from, to) {
+            return Ok(false);
+        }
+        let [old, new] = [Walk::starting(*old, pages, from)?, Walk::starting(*new, pages, from)?];
+        let mut diff = Diff { old, new, is_done: false };
+        while let Some(Change { old, new, .. }) = diff.advance(to)? {
+            if whole || old.is_some() != new.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether `key`, or with `whole` its value too, differs between `old` and `new`. Cost: two
+    /// descents, and a look at the leaves only if they are not one.
+    pub fn differs_at<P: Pages>(
+        old: &Tree,
+        new: &Tree,
+        pages: &P,
+        key: &[u8],
+        whole: bool,
+    ) -> Result<bool> {
+        if (old.root, old.level) == (new.root, new.level) {
+            return Ok(false);
+        }
+        let (mut before, mut after) = (Path::new(), Path::new());
+        let toward = Toward::Key(key);
+        if old.descend(pages, toward, &mut before)?
+            && new.descend(pages, toward, &mut after)?
+            && before.leaf() == after.leaf()
+        {
+            return Ok(false);
+        }
+        Ok(match (old.get(pages, key)?, new.get(pages, key)?) {
+            (Some(old), Some(new)) => whole && !is_same(old, new),
+            (old, new) => old.is_some() != new.is_some(),
+        })
+    }
 }
 
 impl<'p, P: Pages> Diff<'p, P> {
-    fn advance(&mut self) -> Result<Option<Change<'p>>> {
+    /// The next change that is not behind `to`.
+    fn advance(&mut self, to: Bound<&[u8]>) -> Result<Option<Change<'p>>> {
         loop {
-            match (self.old.ahead()?, self.new.ahead()?) {
+            let (old, new) = (self.old.ahead()?, self.new.ahead()?);
+            // Where both are behind the end, any change that comes is.
+            if !matches!(to, Bound::Unbounded)
+                && self.old.is_behind(old, to)?
+                && self.new.is_behind(new, to)?
+            {
+                return Ok(None);
+            }
+            match (old, new) {
                 (Ahead::End, Ahead::End) => return Ok(None),
                 (Ahead::Subtree(old, a), Ahead::Subtree(new, b)) => {
                     if old == new && a == b {
@@ -168,7 +231,7 @@ impl<'p, P: Pages> Iterator for Diff<'p, P> {
         if self.is_done {
             return None;
         }
-        let change = self.advance();
+        let change = self.advance(Bound::Unbounded);
         self.is_done = !matches!(change, Ok(Some(_)));
         change.transpose()
     }
@@ -199,6 +262,45 @@ impl<'p, P: Pages> Walk<'p, P> {
             begin: Vec::new(),
             is_begin_known: false,
         }
+    }
+
+    /// A walk that stands before the first entry that is not before `from`.
+    fn starting(tree: Tree, pages: &'p P, from: Bound<&[u8]>) -> Result<Walk<'p, P>> {
+        let mut walk = Walk::new(tree, pages);
+        let (Bound::Included(key) | Bound::Excluded(key)) = from else {
+            return Ok(walk);
+        };
+        while let (true, Ahead::Subtree(child, level)) = (walk.is_above_leaves(), walk.ahead()?) {
+            walk.enter(child, level)?;
+            if let Some(frame) = walk.frames.last_mut() {
+                frame.index = match frame.node {
+                    Node::Branch(branch, _) => {
+                        branch.child_index(key, &resolver(pages, tree.table))?
+                    }
+                    Node::Leaf(leaf) => index_from(pages, &tree, leaf, from)?,
+                };
+            }
+        }
+        Ok(walk)
+    }
+
+    /// Whether the walk has not come to a leaf yet.
+    fn is_above_leaves(&self) -> bool {
+        !matches!(self.frames.last(), Some(Frame { node: Node::Leaf(_), .. }))
+    }
+
+    /// Whether nothing of what is ahead lies before the end `to`.
+    fn is_behind(&mut self, ahead: Ahead<'p>, to: Bound<&[u8]>) -> Result<bool> {
+        let key = match ahead {
+            Ahead::End => return Ok(true),
+            Ahead::Entry((key, _)) => key,
+            Ahead::Subtree(..) => self.begin()?,
+        };
+        Ok(match to {
+            Bound::Unbounded => false,
+            Bound::Included(to) => key > to,
+            Bound::Excluded(to) => key >= to,
+        })
     }
 
     /// What comes next; leaves pages that are at their end.

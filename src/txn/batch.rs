@@ -4,12 +4,11 @@
 //! that building one needs no `?`. Absent on purpose: types (the room `table` encodes), undo (a
 //! batch is one request).
 
-use super::raw::{Asked, WriteRaw};
+use super::raw::{Asked, AskedFor, WriteRaw};
 use crate::{
     error::{Error, Limit, Result},
     options::{BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, VALUE_BYTES_MAX},
     pager::prefetch_all,
-    txn::catalog::TableTypes,
 };
 use std::{borrow::Cow, fmt, iter::repeat, ops::Bound};
 
@@ -33,23 +32,13 @@ const AHEAD: usize = 12;
 /// [`Store::submit`]: crate::Store::submit
 #[derive(Clone, Default)]
 pub struct Batch {
-    tables: Vec<BatchTable>,
+    tables: Vec<AskedFor>,
     ops: Vec<BatchOp>,
     /// Keys and values, one behind the other.
     bytes: Vec<u8>,
     durability: Option<Durability>,
     error: Option<Error>,
     is_sorted: bool,
-}
-
-/// A table that a batch writes to.
-#[derive(Clone)]
-struct BatchTable {
-    name: Cow<'static, str>,
-    hash: u64,
-    key: u64,
-    value: u64,
-    types: fn() -> TableTypes,
 }
 
 /// One write. Its bytes are the key, then the value; of a range the two ends.
@@ -122,18 +111,9 @@ impl Batch {
         name: impl FnOnce() -> Cow<'static, str>,
     ) -> usize {
         // A batch rarely writes to more tables than one looks through at a glance.
-        let found = self.tables.iter().position(|table| {
-            (table.hash, table.key, table.value) == (asked.hash, asked.key, asked.value)
-                && table.name == asked.name
-        });
+        let found = self.tables.iter().position(|table| table.is(asked));
         found.unwrap_or_else(|| {
-            self.tables.push(BatchTable {
-                name: name(),
-                hash: asked.hash,
-                key: asked.key,
-                value: asked.value,
-                types: asked.types,
-            });
+            self.tables.push(AskedFor::new(asked, name()));
             self.tables.len() - 1
         })
     }
@@ -248,18 +228,6 @@ impl Batch {
             Ok(op.change(bytes))
         });
         to.merge(table, changes).map(drop)
-    }
-}
-
-impl BatchTable {
-    fn asked(&self) -> Asked<'_> {
-        Asked {
-            name: &self.name,
-            hash: self.hash,
-            key: self.key,
-            value: self.value,
-            types: self.types,
-        }
     }
 }
 

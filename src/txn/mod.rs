@@ -9,6 +9,7 @@ pub mod checkpointer;
 pub mod gate;
 pub mod line;
 pub mod metrics;
+pub mod optimistic;
 pub mod patience;
 pub mod pipeline;
 pub mod queue;

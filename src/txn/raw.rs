@@ -8,11 +8,12 @@ use super::{
     write::WriteState,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result, TypeMismatch},
     pager::{Pager, write::WritePager},
+    sync::PlainArc,
     tree::cursor::Range,
 };
-use std::ops::Bound;
+use std::{borrow::Cow, ops::Bound};
 
 pub use crate::tree::cursor::Entry;
 
@@ -49,6 +50,50 @@ impl Asked<'_> {
     }
 }
 
+/// A table as a caller named it, kept.
+#[derive(Clone)]
+pub struct AskedFor {
+    name: Cow<'static, str>,
+    hash: u64,
+    key: u64,
+    value: u64,
+    types: fn() -> TableTypes,
+}
+
+impl AskedFor {
+    /// The table `asked` for, whose name the caller knows as `name`.
+    pub fn new(asked: Asked<'_>, name: Cow<'static, str>) -> AskedFor {
+        let Asked { hash, key, value, types, .. } = asked;
+        AskedFor { name, hash, key, value, types }
+    }
+
+    /// Whether it is the one `asked` for, types included.
+    pub fn is(&self, asked: Asked<'_>) -> bool {
+        (self.hash, self.key, self.value) == (asked.hash, asked.key, asked.value)
+            && self.name == asked.name
+    }
+
+    /// Whether it has the name of the one `asked` for.
+    pub fn has_name_of(&self, asked: Asked<'_>) -> bool {
+        self.hash == asked.hash && self.name == asked.name
+    }
+
+    /// The error of who asks for it with other types.
+    pub fn mismatch(&self, asked: Asked<'_>) -> Error {
+        Error::TypeMismatch(PlainArc::new(TypeMismatch {
+            table: self.name.clone().into_owned(),
+            stored: (self.types)().to_string(),
+            asked: (asked.types)().to_string(),
+        }))
+    }
+
+    /// To ask for it again.
+    pub fn asked(&self) -> Asked<'_> {
+        let AskedFor { name, hash, key, value, types } = self;
+        Asked { name, hash: *hash, key: *key, value: *value, types: *types }
+    }
+}
+
 /// Reads of tables by their index. What is borrowed lives as long as the source is not changed.
 pub trait ReadRaw {
     /// The entries of a range, from both ends.
@@ -60,6 +105,10 @@ pub trait ReadRaw {
     fn len(&self, table: usize) -> Result<u64>;
     /// The value of `key`.
     fn get(&self, table: usize, key: &[u8]) -> Result<Option<&[u8]>>;
+    /// Whether there is an entry of `key`.
+    fn contains(&self, table: usize, key: &[u8]) -> Result<bool> {
+        Ok(self.get(table, key)?.is_some())
+    }
     /// The values of `keys`, in their order.
     fn get_many(&self, table: usize, keys: &[&[u8]]) -> Result<Vec<Option<&[u8]>>>;
     /// The entry with the smallest key.

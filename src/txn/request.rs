@@ -4,6 +4,7 @@
 use super::{
     answer::Promise,
     batch::Batch,
+    optimistic::Buffered,
     pipeline::Acknowledge,
     queue::{Bench, Work},
     write::WriteTx,
@@ -34,6 +35,15 @@ pub enum Request {
         /// When it is answered.
         durability: Durability,
     },
+    /// An optimistic transaction; answered with its version.
+    Optimistic {
+        /// What it read and wrote. It owns its snapshot until it is dropped.
+        buffered: Box<Buffered>,
+        /// The answer.
+        promise: Promise<u64>,
+        /// When it is answered.
+        durability: Durability,
+    },
     /// Something that takes no version and stands between groups.
     Control(Control),
 }
@@ -52,7 +62,9 @@ impl Request {
     /// Answers with an error, nothing of it done.
     pub fn refuse(self, error: &Error) {
         match self {
-            Request::Batch { promise, .. } => promise.fail(error.clone()),
+            Request::Batch { promise, .. } | Request::Optimistic { promise, .. } => {
+                promise.fail(error.clone());
+            }
             Request::Closure { work, .. } => work.fail(error.clone()),
             Request::Control(Control::Sync(promise) | Control::Checkpoint(promise)) => {
                 promise.fail(error.clone());
@@ -164,6 +176,39 @@ impl Acknowledge for UndoneAck {
         if let Some(work) = self.work {
             work.fail(error.clone());
         }
+    }
+
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
+    fn wants_sync(&self) -> bool {
+        false
+    }
+}
+
+/// The answer to an optimistic transaction that was refused. It waits for its group, and for those
+/// before it: whoever tries again then begins with what stood in its way.
+pub struct RefusedAck {
+    /// Where the answer goes.
+    pub promise: Promise<u64>,
+    /// Why.
+    pub error: Error,
+}
+
+impl Acknowledge for RefusedAck {
+    fn visible(&mut self) {
+        self.promise.fail(self.error.clone());
+    }
+
+    fn durable(&mut self) {}
+
+    fn done(mut self: Box<Self>) {
+        self.visible();
+    }
+
+    fn fail(self: Box<Self>, error: &Error) {
+        self.promise.fail(error.clone());
     }
 
     fn is_awaited(&self) -> bool {

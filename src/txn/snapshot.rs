@@ -59,6 +59,9 @@ impl View {
     }
 }
 
+/// What ranges of a snapshot are read through.
+pub type Source = Pager;
+
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View").field("version", &self.version.0).finish_non_exhaustive()
@@ -90,6 +93,10 @@ pub struct Snapshot {
 impl Snapshot {
     pub(crate) fn new(root: Arc<View>) -> Snapshot {
         Snapshot { root }
+    }
+
+    pub(crate) fn into_root(self) -> Arc<View> {
+        self.root
     }
 }
 

@@ -461,7 +461,8 @@ impl LogTap<'_> {
     }
 }
 
-fn table_name(name: &str) -> Result<()> {
+/// Refuses a name that no table can have.
+pub(super) fn table_name(name: &str) -> Result<()> {
     Limit::TableName.check(name.len(), TABLE_NAME_BYTES_MAX)?;
     if name.is_empty() { Err(Error::invalid("a table's name is empty")) } else { Ok(()) }
 }

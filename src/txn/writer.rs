@@ -13,7 +13,7 @@ use super::{
     metrics::{self, Metrics},
     pipeline::{Acknowledge, Acks, Group, Pipeline},
     queue::{Inbox, Received, Verdict},
-    request::{BatchAck, Control, ControlAck, Request, UndoneAck, WorkAck},
+    request::{BatchAck, Control, ControlAck, RefusedAck, Request, UndoneAck, WorkAck},
     snapshot::View,
     write::{Savepoint, WriteState, WriteTx},
 };
@@ -281,6 +281,22 @@ impl Writer {
                     }
                 }
             }
+            Request::Optimistic { buffered, promise, durability } => {
+                let point = self.state.begin_request();
+                let committed = buffered.commit(&mut self.state);
+                // Its snapshot may go: it has been judged.
+                drop(buffered);
+                match committed.and_then(|()| self.state.finish_request(1)) {
+                    Ok(()) => {
+                        let version = self.state.version.0;
+                        self.keep(Box::new(BatchAck { promise, version }), durability, gathered);
+                    }
+                    Err(error) => {
+                        self.undo(point);
+                        gathered.undone.push(Box::new(RefusedAck { promise, error }));
+                    }
+                }
+            }
             Request::Control(_) => unreachable!("controls end a group"),
         }
     }
@@ -317,11 +333,12 @@ impl Writer {
 
     fn commit(&mut self, mut gathered: Gathered, generation: Generation) {
         if gathered.acks.is_empty() {
-            // Every request was undone: nothing to log, and the generation is skipped.
+            // Every request was undone: nothing to log, and the generation is skipped. What it was
+            // that the answers tell of may be in a group that nobody may hear of yet.
             self.state.pages.commit_group();
-            for ack in &mut gathered.undone {
-                ack.visible();
-            }
+            let (root, last, began) = (None, self.state.version, gathered.began);
+            let (needs_sync, sync_by, acks) = (false, None, gathered.undone);
+            self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
             return;
         }
         let commits = gathered.acks.len() as u64;
