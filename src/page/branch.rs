@@ -1,7 +1,8 @@
 //! Branches: separators and children.
-//! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, 32-bit heads
-//! (see [`heads`](super::heads)), children with their births, 16-bit cell offsets, free space,
-//! cells. The separators' common prefix is kept once; a cell has what follows it.
+//! Owns: [`Branch`], [`BranchMut`], [`shortest_separator`] and the layout: header, samples of the
+//! heads (see [`arrays`](super::arrays)), 32-bit heads (see [`heads`](super::heads)), children with
+//! their births, 16-bit cell offsets, free space, cells. The separators' common prefix is kept
+//! once; a cell has what follows it.
 //! Keeps I9: a damaged page gives an error or a wrong child, never a panic.
 //! Absent on purpose: a check that a child is the one meant; that is [`expect`](super::expect)'s.
 
@@ -9,14 +10,17 @@ pub use super::cell::{NewKey, Resolve};
 use super::{
     CELLS_START, COUNT, Child, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, PREFIX_START, PageId,
     Run,
-    arrays::Arrays,
+    arrays::{Arrays, SAMPLE_EVERY, samples},
     cell::{PartKey, read_separator, separator_len, write_separator},
     check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
     split::balanced_cut,
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    storage::map::{LINE_BYTES, prefetch},
+};
 
 const HEADS: usize = 0;
 const CHILDREN: usize = 1;
@@ -24,7 +28,8 @@ const OFFSETS: usize = 2;
 /// The length of a [`Child`] on disk: the number and the birth side by side, for both are wanted.
 const CHILD_BYTES: usize = 8;
 /// Heads, children, offsets.
-pub const ARRAYS: Arrays<3> = Arrays { widths: [HEAD_BYTES, CHILD_BYTES, 2], heads: HEADS };
+pub const ARRAYS: Arrays<3> =
+    Arrays { widths: [HEAD_BYTES, CHILD_BYTES, 2], heads: HEADS, is_sampled: true };
 
 /// The shortest `s` with `left < s <= right`: a prefix of `right`. Where `left` is not smaller than
 /// `right`, which only a damaged page can show, some prefix of `right`.
@@ -186,7 +191,9 @@ impl<'p> Branch<'p> {
         };
         let heads = Heads::new(self.page, ARRAYS.start(HEADS, self.count), self.count);
         let head = head(rest);
-        let mut from = heads.lower_bound(head);
+        let group = self.group(head);
+        self.prefetch_children(group);
+        let mut from = heads.lower_bound_from(group, head);
         if heads.get(from) == head {
             let mut to = heads.end_of_equal(from, head);
             // Child 0 has head 0 and no separator to compare with.
@@ -202,6 +209,35 @@ impl<'p> Branch<'p> {
             }
         }
         Ok(from.max(1) - 1)
+    }
+
+    /// Where the group of heads begins in which the lower bound of `head` lies, or at whose end.
+    #[inline]
+    fn group(self, head: u32) -> usize {
+        let samples = Heads::new(self.page, HEADER_BYTES, samples(self.count));
+        samples.lower_bound(head).saturating_sub(1) * SAMPLE_EVERY
+    }
+
+    /// The children of a group of heads come into the cache while the heads do.
+    #[inline]
+    fn prefetch_children(self, group: usize) {
+        let start = ARRAYS.start(CHILDREN, self.count) + CHILD_BYTES * group;
+        for line in 0..=SAMPLE_EVERY * CHILD_BYTES / LINE_BYTES {
+            if let Some(bytes) = self.page.get(start + line * LINE_BYTES..) {
+                prefetch(bytes);
+            }
+        }
+    }
+
+    /// Starts to fetch what [`child_index`](Self::child_index) of `key` looks at next.
+    #[inline]
+    pub fn prefetch(self, key: &[u8]) {
+        let group = self.group(head(key.get(self.prefix.len()..).unwrap_or(&[])));
+        let start = ARRAYS.start(HEADS, self.count) + HEAD_BYTES * group;
+        if let Some(bytes) = self.page.get(start..) {
+            prefetch(bytes);
+        }
+        self.prefetch_children(group);
     }
 
     /// Child `i`; an error, here and below, if there is no such child.
@@ -450,7 +486,8 @@ impl<'p> BranchMut<'p> {
     }
 
     fn set_head(&mut self, i: usize, head: u32) {
-        self.put(HEADS, i, &head.to_le_bytes());
+        let count = self.as_branch().count;
+        ARRAYS.set_head(self.page, count, i, head);
     }
 
     fn set_offset(&mut self, i: usize, at: usize) {

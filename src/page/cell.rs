@@ -13,9 +13,9 @@ pub const RUN_KEY_START_BYTES: usize = PREFIX_MAX + 4;
 pub const PREFIX_MAX: usize = 256;
 /// The most bytes that the lengths of a leaf's cell take: a byte and, for each long part, two more.
 const LENGTHS_BYTES_MAX: usize = 6;
-/// What the arrays of a leaf or branch may take at most, in spare elements: see
-/// [`arrays`](super::arrays).
-const SPARE_BYTES_MAX: usize = 7 * 14;
+/// What the arrays of a leaf or branch may take at most, in spare elements and, where there are few
+/// and large ones, samples: see [`arrays`](super::arrays).
+const SPARE_BYTES_MAX: usize = 7 * 14 + 32;
 
 // The code of a part: its length; or that a 16-bit length follows; or that it is a run.
 const LONG: u8 = 253;

@@ -3,14 +3,14 @@
 
 use std::hint::select_unpredictable;
 
-use super::arrays::capacity;
+use super::arrays::{SAMPLE_EVERY, capacity};
 
 /// The length of a head on disk.
 pub const HEAD_BYTES: usize = 4;
 /// How many heads a group holds: the unit in which the array grows.
 const GROUP: usize = 8;
 
-const _: () = assert!(capacity(1) == GROUP);
+const _: () = assert!(capacity(1) == GROUP && SAMPLE_EVERY == 2 * GROUP);
 
 /// The first four bytes of `rest`, most significant first; zeros follow a shorter one. So a smaller
 /// key has a smaller head or an equal one.
@@ -77,8 +77,20 @@ impl<'p> Heads<'p> {
             from = select_unpredictable(go_right, from + half, from);
             len -= half;
         }
-        // All before `from` are smaller, so that a window that begins or ends further out counts
-        // the same; so it is always two groups wide.
+        self.count_from(from, head)
+    }
+
+    /// As [`lower_bound`](Self::lower_bound), where all before `i` are known to be smaller, and one
+    /// of the [`SAMPLE_EVERY`] from there on, or what follows them, is not.
+    #[inline]
+    pub fn lower_bound_from(self, i: usize, head: u32) -> usize {
+        self.count_from(i / GROUP, head)
+    }
+
+    /// All before group `from` are smaller, so that a window that begins or ends further out counts
+    /// the same; so it is always two groups wide.
+    #[inline]
+    fn count_from(self, from: usize, head: u32) -> usize {
         let from = from.min(self.groups.len().saturating_sub(2));
         let rest = self.groups.get(from..).unwrap_or(&[]);
         let in_window = match rest.first_chunk::<2>() {

@@ -25,7 +25,8 @@ const TAGS: usize = 0;
 const OFFSETS: usize = 1;
 const HEADS: usize = 2;
 /// Tags, offsets, heads.
-pub const ARRAYS: Arrays<3> = Arrays { widths: [1, 2, HEAD_BYTES], heads: HEADS };
+pub const ARRAYS: Arrays<3> =
+    Arrays { widths: [1, 2, HEAD_BYTES], heads: HEADS, is_sampled: false };
 
 /// A leaf to read.
 #[derive(Clone, Copy)]
@@ -426,7 +427,7 @@ impl<'p> LeafMut<'p> {
     }
 
     fn set_head(&mut self, i: usize, head: u32) {
-        let start = ARRAYS.start(HEADS, self.as_leaf().count) + HEAD_BYTES * i;
-        self.page[start..start + HEAD_BYTES].copy_from_slice(&head.to_le_bytes());
+        let count = self.as_leaf().count;
+        ARRAYS.set_head(self.page, count, i, head);
     }
 }

@@ -17,7 +17,7 @@ pub const META_BYTES: usize = 512;
 /// The pages that are meta pages.
 pub const META_PAGES: u32 = 2;
 /// The format that this code writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Shows what kind of file this is, and whether something took it for text.
 const MAGIC_BYTES: [u8; 8] = *b"recto\r\n\0";

@@ -123,6 +123,13 @@ impl<'p, P: Pages> Check<'p, '_, P> {
             {
                 return damage("separators out of order");
             }
+            if let Some(begin) = &begin {
+                // What readers use: samples and heads, beside the cells.
+                let resolve = resolver(self.pages, self.tree.table);
+                if branch.child_index(&begin.bytes, &resolve)? != i {
+                    return damage("a separator that a search does not find");
+                }
+            }
             self.page(branch.child(i)?, level - 1, from, to)?;
             begin = end;
         }

@@ -69,6 +69,12 @@ impl Tree {
         let mut at = [root; GROUP];
         let resolve = resolver(pages, self.table);
         for level in (1..=self.level).rev() {
+            // At the root all keys look at the same lines, which the first one fetches.
+            if level < self.level {
+                for (child, key) in at.iter().zip(keys) {
+                    Branch::new(pages.page(*child, self.table, level)?)?.prefetch(key.as_ref());
+                }
+            }
             for (child, key) in at.iter_mut().zip(keys) {
                 let branch = Branch::new(pages.page(*child, self.table, level)?)?;
                 *child = branch.child(branch.child_index(key.as_ref(), &resolve)?)?;

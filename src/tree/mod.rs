@@ -142,7 +142,10 @@ impl Tree {
         };
         let resolve = resolver(pages, self.table);
         for level in (1..=self.level).rev() {
-            let branch = Branch::new(pages.page(child, self.table, level)?)?;
+            let bytes = pages.page(child, self.table, level)?;
+            // The rest of the samples is on its way beside the header.
+            prefetch(bytes.get(LINE_BYTES..).unwrap_or(bytes));
+            let branch = Branch::new(bytes)?;
             child = branch.child(branch.child_index(key, &resolve)?)?;
         }
         let bytes = pages.page(child, self.table, 0)?;

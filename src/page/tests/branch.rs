@@ -33,7 +33,9 @@ fn least_used_bytes(page_bytes: usize, entries: &Entries) -> usize {
         len => 1 + len - prefix,
     };
     let cells: usize = keys.into_iter().map(cell).sum();
-    HEADER_BYTES + 14 * entries.len().next_multiple_of(8) + prefix + cells
+    // Header and samples, one of 16, fill lines.
+    let start = (HEADER_BYTES + 4 * entries.len().div_ceil(16)).next_multiple_of(64);
+    start + 14 * entries.len().next_multiple_of(8) + prefix + cells
 }
 
 fn check(branch: Branch<'_>, runs: &Runs, entries: &Entries) {

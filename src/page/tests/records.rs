@@ -123,10 +123,10 @@ fn a_meta_page_says_what_was_written_and_every_flipped_bit_is_noticed() {
 #[test]
 fn a_meta_page_that_cannot_be_is_refused() {
     assert_eq!(decode_changed(|_| {}).unwrap(), meta());
-    let Err(Error::Invalid(reason)) = decode_changed(|bytes| bytes[8] = 2) else {
+    let Err(Error::Invalid(reason)) = decode_changed(|bytes| bytes[8] = 3) else {
         panic!("a format to come was read");
     };
-    assert_eq!(&*reason, "the store has format 2; this build reads format 1");
+    assert_eq!(&*reason, "the store has format 3; this build reads format 2");
     assert!(is_corrupt(decode_changed(|bytes| bytes[12] = 1), 1));
     assert!(is_corrupt(decode_changed(|bytes| bytes[12..16].fill(0)), 1));
     assert!(is_corrupt(decode_changed(|bytes| bytes[40..44].fill(0)), 1));
