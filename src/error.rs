@@ -37,7 +37,8 @@ pub enum Error {
     },
     /// The table exists with other key or value types.
     TypeMismatch(Arc<TypeMismatch>),
-    /// The snapshot was held for too long: its owner is asked to let go. Nothing answers this yet.
+    /// The snapshot was held for longer than
+    /// [`Options::reader_timeout`](crate::Options::reader_timeout): its owner is to let go of it.
     SnapshotEvicted {
         /// The version that the snapshot showed.
         version: u64,

@@ -5,7 +5,7 @@
 use crate::{error::Error, sync::PlainArc};
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, Location, catch_unwind},
     time::Duration,
 };
 
@@ -32,6 +32,24 @@ pub enum Event {
         /// What failed.
         error: Error,
     },
+    /// A version that was replaced is still held after half of
+    /// [`Options::reader_timeout`](crate::Options::reader_timeout).
+    SlowReader {
+        /// The version.
+        version: u64,
+        /// How long ago it was replaced.
+        age: Duration,
+        /// Where the first of its snapshots was taken; known where debug assertions are on.
+        taken_at: Option<&'static Location<'static>>,
+    },
+    /// A version was held for longer than that: its snapshots answer
+    /// [`Error::SnapshotEvicted`] from now on.
+    SnapshotEvicted {
+        /// The version.
+        version: u64,
+        /// How long ago it was replaced.
+        age: Duration,
+    },
     /// A checkpoint failed and was abandoned. Nothing is lost, the log holds it; it is tried again.
     CheckpointFailed {
         /// What failed.
@@ -45,6 +63,15 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Poisoned { error } => write!(f, "the store takes no more writes: {error}"),
+            Event::SlowReader { version, age, taken_at } => {
+                let age = age.as_millis();
+                write!(f, "version {version} is still held, {age} ms after it was replaced")?;
+                taken_at.map_or(Ok(()), |at| write!(f, "; taken at {at}"))
+            }
+            Event::SnapshotEvicted { version, age } => {
+                let age = age.as_millis();
+                write!(f, "version {version} was evicted, {age} ms after it was replaced")
+            }
             Event::CheckpointFailed { error, retry_after } => {
                 let pause = retry_after.as_millis();
                 write!(f, "a checkpoint failed and is tried again after {pause} ms: {error}")

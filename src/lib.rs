@@ -42,6 +42,8 @@
 
 #[cfg(not(loom))]
 mod check;
+#[cfg(not(loom))]
+mod clock;
 mod error;
 #[cfg(not(loom))]
 mod event;
@@ -101,6 +103,7 @@ pub use table::postcard::Postcard;
 #[cfg(not(loom))]
 pub use {
     check::CheckReport,
+    clock::{Clock, ManualClock},
     event::Event,
     options::{Durability, Options},
     stats::Stats,
@@ -118,6 +121,7 @@ pub use {
         batch::Batch,
         catalog::TableTypes,
         metrics::Latency,
+        readers::ReaderReport,
         snapshot::{Snapshot, View},
         write::WriteTx,
     },

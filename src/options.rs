@@ -1,6 +1,7 @@
 //! Options and every limit, with units in the names.
 
 use crate::{
+    clock::{Clock, StoreClock},
     error::{Error, Result},
     event::{Event, Events},
 };
@@ -87,6 +88,8 @@ pub struct Options {
     pub(crate) commit_delay: Duration,
     pub(crate) lock_timeout: Duration,
     pub(crate) close_timeout: Duration,
+    pub(crate) reader_timeout: Option<Duration>,
+    pub(crate) clock: StoreClock,
     pub(crate) memory_map: bool,
     pub(crate) read_only: bool,
     pub(crate) memory_if_locked: bool,
@@ -109,6 +112,8 @@ impl Default for Options {
             commit_delay: Duration::ZERO,
             lock_timeout: Duration::from_secs(5),
             close_timeout: Duration::from_secs(30),
+            reader_timeout: None,
+            clock: StoreClock::default(),
             memory_map: true,
             read_only: false,
             memory_if_locked: false,
@@ -196,6 +201,28 @@ impl Options {
     #[must_use]
     pub fn close_timeout(mut self, close_timeout: Duration) -> Options {
         self.close_timeout = close_timeout;
+        self
+    }
+
+    /// How long after a version was replaced its holders may go on reading it. Then new calls of
+    /// its snapshots, and ranges at their next page, answer
+    /// [`Error::SnapshotEvicted`](crate::Error::SnapshotEvicted), so that they let go; what was
+    /// borrowed stays valid, and pages come back when the last of them is dropped. At half of the
+    /// time an [`Event::SlowReader`](crate::Event::SlowReader) warns. The newest version may be
+    /// held for ever; a [`Reader`](crate::Reader) that was idle renews itself when it is asked; a
+    /// backup is a reader like others. Default: without a limit.
+    #[must_use]
+    pub fn reader_timeout(mut self, reader_timeout: Duration) -> Options {
+        self.reader_timeout = Some(reader_timeout);
+        self
+    }
+
+    /// The clock by which [`reader_timeout`](Self::reader_timeout) and the ages that
+    /// [`Store::readers`](crate::Store::readers) tells are measured; nothing else reads it.
+    /// Default: the machine's, which only goes forward.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Options {
+        self.clock = StoreClock::of(clock);
         self
     }
 

@@ -14,11 +14,13 @@
 //! - Only then does it ring the bell. One word carries both "something was released" and "the
 //!   writer waits", changed by read-modify-write on both sides, so neither can miss the other.
 
+use std::panic::Location;
+
 use crate::sync::{
-    Arc, Guard, Pointer,
+    Arc, Guard, OnceLock, Pointer,
     atomic::{
         AtomicBool, AtomicU8, AtomicU64,
-        Ordering::{AcqRel, Acquire, Release},
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
 };
 
@@ -75,6 +77,35 @@ impl<T> Published<T> {
 /// The flag that a [`Pin`] leaves behind for whoever reclaims.
 pub struct Lease {
     released: AtomicBool,
+    /// Its holders are to let go. It orders nothing.
+    evicted: AtomicBool,
+    taken_at: OnceLock<&'static Location<'static>>,
+}
+
+impl Lease {
+    /// Tells the pin's holders to let go. It frees nothing.
+    pub fn evict(&self) {
+        // Relaxed: a holder that sees it late has only read for longer.
+        self.evicted.store(true, Relaxed);
+    }
+
+    /// Whether they were told.
+    #[inline]
+    pub fn is_evicted(&self) -> bool {
+        self.evicted.load(Relaxed)
+    }
+
+    /// Notes where the pin is first taken. With debug assertions alone: it costs a look each time.
+    pub fn note_taken(&self, at: &'static Location<'static>) {
+        if cfg!(debug_assertions) {
+            let _ = self.taken_at.get_or_init(|| at);
+        }
+    }
+
+    /// Where it was first taken, if that was noted.
+    pub fn taken_at(&self) -> Option<&'static Location<'static>> {
+        self.taken_at.get().copied()
+    }
 }
 
 /// What a reclaimer asks of a lease. [`Lease`] is the only one that is right; models put wrong ones
@@ -102,9 +133,16 @@ pub struct Pin {
 impl Pin {
     /// A pin, and the lease that tells when it has gone.
     pub fn new(bell: &Arc<Bell>) -> (Pin, Arc<Lease>) {
-        let lease = Arc::new(Lease { released: AtomicBool::new(false) });
+        let (released, evicted) = (AtomicBool::new(false), AtomicBool::new(false));
+        let lease = Arc::new(Lease { released, evicted, taken_at: OnceLock::new() });
         let pin = Pin { lease: Arc::clone(&lease), bell: Arc::clone(bell) };
         (pin, lease)
+    }
+
+    /// What it leaves behind.
+    #[inline]
+    pub fn lease(&self) -> &Arc<Lease> {
+        &self.lease
     }
 }
 

@@ -196,6 +196,14 @@ impl<T, L: Leased> Reclaimer<T, L> {
         }
     }
 
+    /// What waits for each pin, weighed, oldest pin first. Cost: a look at everything that waits.
+    pub fn weigh(&self, weight: impl Fn(&T) -> u64) -> impl Iterator<Item = (Generation, u64)> {
+        self.pins.iter().map(move |pin| {
+            let hung = pin.fresh.iter().chain(pin.passed.iter().flatten());
+            (pin.generation, hung.map(|retired| weight(&retired.thing)).sum())
+        })
+    }
+
     /// The pins not yet seen released, oldest first.
     pub fn pins(&self) -> impl Iterator<Item = PinReport> + '_ {
         self.pins.iter().map(|pin| PinReport {

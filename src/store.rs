@@ -5,6 +5,7 @@
 
 mod backup;
 mod reader;
+mod readers;
 mod running;
 mod submit;
 mod transaction;
@@ -33,7 +34,7 @@ use crate::{
     },
 };
 use running::Running;
-use std::{fmt, path::Path};
+use std::{fmt, panic::Location, path::Path};
 
 /// An open store. A clone is another handle to it; handles may be used from any thread.
 ///
@@ -141,8 +142,8 @@ impl Store {
     fn start(storage: &Arc<dyn Storage>, options: Options) -> Result<Store> {
         let home = Home::default();
         let (requests, inbox) = queue(options.queue_capacity, &home);
-        // The writer takes leases between groups anyway: a dropped snapshot need not wake it.
-        let bell = Arc::new(Bell::new(|| {}));
+        let nudger = requests.nudger();
+        let bell = Arc::new(Bell::new(move || nudger.nudge()));
         if options.read_only {
             let mut state = recover::open_read_only(storage, &options, &bell)?;
             drop(inbox);
@@ -178,8 +179,11 @@ impl Store {
     ///
     /// Cost: one atomic read-modify-write, no lock, no system call. Of a closed store: a snapshot
     /// whose calls answer [`Error::Closed`].
+    #[track_caller]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.shared.engine.published.pin())
+        let root = self.shared.engine.published.pin();
+        root.note_taken(Location::caller());
+        Snapshot::new(root)
     }
 
     /// Reads the newest version within a closure: cheaper than [`snapshot`](Self::snapshot) by the

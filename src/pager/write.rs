@@ -153,6 +153,12 @@ impl WritePager {
         self.waiting_pages.pin(version, generation, lease);
     }
 
+    /// Bytes in the page file that wait for each pin, by its generation.
+    pub fn retained_bytes(&self) -> Vec<(Generation, u64)> {
+        let page_bytes = self.page_bytes() as u64;
+        self.waiting_pages.weigh(|extent| u64::from(extent.pages) * page_bytes).collect()
+    }
+
     /// Takes back what no reader can see any more.
     pub fn reclaim(&mut self) {
         let mut pages = std::mem::take(&mut self.freed_pages);

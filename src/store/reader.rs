@@ -6,11 +6,13 @@ use crate::{
     sync::Arc,
     txn::{snapshot::Snapshot, writer::Engine},
 };
-use std::fmt;
+use std::{fmt, panic::Location};
 
 /// A thread's own way to read: it keeps a snapshot, and renews it when one shared word has changed.
 ///
 /// What it pins while it is idle is bounded by the reclaim rule: the pages that its version sees.
+/// Past [`Options::reader_timeout`](crate::Options::reader_timeout) what was taken from it is
+/// evicted; asked again, it shows the newest version.
 pub struct Reader {
     snapshot: Snapshot,
     word: u64,
@@ -20,6 +22,7 @@ pub struct Reader {
 impl Store {
     /// A reader for one thread: it keeps a snapshot and renews it only when a commit came. The way
     /// to read in a hot loop and still see new commits.
+    #[track_caller]
     pub fn reader(&self) -> Reader {
         let word = self.shared.engine.published.word();
         Reader { snapshot: self.snapshot(), word, engine: self.shared.engine.clone() }
@@ -31,12 +34,15 @@ impl Reader {
     ///
     /// Cost: one load if nothing was committed since the last call.
     #[inline]
+    #[track_caller]
     pub fn snapshot(&mut self) -> &Snapshot {
         let word = self.engine.published.word();
         if word != self.word {
             // The word first, then the pointer: the snapshot is then at least as new as the word.
             self.word = word;
-            self.snapshot = Snapshot::new(self.engine.published.pin());
+            let root = self.engine.published.pin();
+            root.note_taken(Location::caller());
+            self.snapshot = Snapshot::new(root);
         }
         &self.snapshot
     }

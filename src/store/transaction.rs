@@ -71,6 +71,7 @@ impl Store {
     ///
     /// The writer thread has no part in it until it is committed. Of a closed store every call of
     /// it answers [`Error::Closed`].
+    #[track_caller]
     pub fn begin(&self) -> Transaction {
         let buffered = Buffered::new(self.snapshot().into_root());
         Transaction { store: self.clone(), buffered, durability: None }

@@ -6,7 +6,6 @@ use super::{extend::Run, key::Key, value::Value};
 use crate::{
     error::{Limit, Result},
     options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
-    pager::Pager,
     tree::{check::TreeReport, cursor},
     txn::{
         catalog::{TableTypes, name_hash},
@@ -22,7 +21,7 @@ pub use super::escape::Ordered;
 pub use crate::tree::check::TreeReport as TableReport;
 
 /// The entries of a range as encoded keys and values, from both ends.
-pub type RawRange<'s> = cursor::Range<'s, Pager>;
+pub type RawRange<'s> = cursor::Range<'s, View>;
 
 impl View {
     /// A table by its name, as ordered bytes; none if it is not there.

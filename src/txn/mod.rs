@@ -14,6 +14,7 @@ pub mod patience;
 pub mod pipeline;
 pub mod queue;
 pub mod raw;
+pub mod readers;
 pub mod recover;
 pub mod request;
 pub mod snapshot;

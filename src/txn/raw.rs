@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result, TypeMismatch},
-    pager::{Pager, write::WritePager},
+    pager::write::WritePager,
     sync::PlainArc,
     tree::cursor::Range,
 };
@@ -146,10 +146,11 @@ pub trait WriteRaw: ReadRaw {
 }
 
 impl ReadRaw for View {
-    type Range<'r> = Range<'r, Pager>;
+    type Range<'r> = Range<'r, View>;
 
     #[inline]
     fn len(&self, table: usize) -> Result<u64> {
+        self.pages()?;
         Ok(self.catalog.tree(table).len)
     }
 
@@ -171,7 +172,8 @@ impl ReadRaw for View {
     }
 
     fn range(&self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Self::Range<'_>> {
-        self.catalog.tree(table).range(self.pages()?, from, to)
+        self.pages()?;
+        self.catalog.tree(table).range(self, from, to)
     }
 }
 

@@ -5,11 +5,12 @@
 use super::catalog::Catalog;
 use crate::{
     error::{Error, Result},
-    pager::Pager,
-    publish::{Generation, Pin, Version},
+    page::{Child, PageId, Run},
+    pager::{Pager, Pages, TableId},
+    publish::{Generation, Lease, Pin, Version},
     sync::Arc,
 };
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, panic::Location};
 
 /// One published version: the tables' roots, and what keeps their pages readable. What
 /// [`Store::read`](crate::Store::read) lends and a [`Snapshot`] holds; both read through its
@@ -23,7 +24,7 @@ pub struct View {
     pub(crate) pager: Option<Arc<Pager>>,
     /// What the reclaimer waits for. Behind the pager, so that nothing of this view can touch a
     /// page once the pin has gone.
-    pub(crate) _pin: Option<Pin>,
+    pub(crate) pin: Option<Pin>,
 }
 
 impl View {
@@ -35,7 +36,7 @@ impl View {
     /// The tables' names, in order.
     ///
     /// # Errors
-    /// [`Error::Closed`] behind a store that is closed.
+    /// [`Error::Closed`] behind a store that is closed; [`Error::SnapshotEvicted`].
     pub fn tables(&self) -> Result<Vec<String>> {
         self.pages()?;
         let mut names: Vec<String> =
@@ -46,21 +47,60 @@ impl View {
 
     /// What a closed store shows: its last version, of which nothing can be read.
     pub(crate) fn closed(version: Version, generation: Generation) -> View {
-        View { version, generation, catalog: Catalog::new(), pager: None, _pin: None }
+        View { version, generation, catalog: Catalog::new(), pager: None, pin: None }
     }
 
     /// The pages, for whoever reads a tree.
     #[inline]
     pub(crate) fn pages(&self) -> Result<&Pager> {
-        match &self.pager {
-            Some(pager) => Ok(pager),
-            None => Err(Error::Closed),
+        match (&self.pager, &self.pin) {
+            (Some(pager), Some(pin)) if !pin.lease().is_evicted() => Ok(pager),
+            _ => Err(self.refusal()),
+        }
+    }
+
+    /// Why nothing can be read.
+    #[cold]
+    fn refusal(&self) -> Error {
+        match self.pager {
+            Some(_) => Error::SnapshotEvicted { version: self.version.0 },
+            None => Error::Closed,
+        }
+    }
+
+    /// What tells whether anybody holds this view.
+    pub(crate) fn lease(&self) -> Option<&Arc<Lease>> {
+        self.pin.as_ref().map(Pin::lease)
+    }
+
+    /// Notes where somebody takes hold of it.
+    pub(crate) fn note_taken(&self, at: &'static Location<'static>) {
+        if let Some(lease) = self.lease() {
+            lease.note_taken(at);
         }
     }
 }
 
-/// What ranges of a snapshot are read through.
-pub type Source = Pager;
+/// Read through a view, a walk ends at the page at which the view is evicted.
+impl Pages for View {
+    fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
+        self.pages()?.page(child, table, level)
+    }
+
+    fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
+        self.pages()?.run(run, table)
+    }
+
+    fn prefetch(&self, page: PageId) {
+        if let Some(pager) = &self.pager {
+            pager.prefetch(page);
+        }
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.pager.as_ref().map_or(0, |pager| pager.page_bytes())
+    }
+}
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -88,7 +88,7 @@ impl WriteState {
         let version = self.version;
         self.pages.pin(version, generation, &lease);
         let (catalog, pager) = (self.catalog.clone(), Arc::clone(self.pages.pager()));
-        Arc::new(View { version, generation, catalog, pager: Some(pager), _pin: Some(pin) })
+        Arc::new(View { version, generation, catalog, pager: Some(pager), pin: Some(pin) })
     }
 
     /// Starts a group.

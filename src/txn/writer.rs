@@ -13,6 +13,7 @@ use super::{
     metrics::{self, Metrics},
     pipeline::{Acknowledge, Acks, Group, Pipeline},
     queue::{Inbox, Received, Verdict},
+    readers::Readers,
     request::{BatchAck, Control, ControlAck, RefusedAck, Request, UndoneAck, WorkAck},
     snapshot::View,
     write::{Savepoint, WriteState, WriteTx},
@@ -104,6 +105,8 @@ pub struct Writer {
     unsynced_commits: u64,
     /// A control that ended the group in progress.
     pub(super) deferred: Option<Control>,
+    /// Who holds versions that were replaced.
+    pub(super) readers: Readers,
 }
 
 /// What a group has gathered while it is applied.
@@ -130,6 +133,8 @@ impl Writer {
         generation: Generation,
     ) -> Writer {
         let syncer = log.syncer();
+        let mut readers = Readers::default();
+        readers.note(&engine.published.guard(), engine.options.clock.now());
         Writer {
             engine,
             inbox,
@@ -140,14 +145,21 @@ impl Writer {
             generation,
             unsynced_commits: 0,
             deferred: None,
+            readers,
         }
     }
 
     /// Serves requests until the store is closed and the queue is empty, then closes.
     pub fn run(&mut self) {
         loop {
+            self.engine.bell.take();
             self.keep_house();
-            match self.inbox.recv(self.next_wake()) {
+            if !self.engine.bell.listen() {
+                // A snapshot was dropped since: there may be something to take back.
+                continue;
+            }
+            let wake = [self.next_wake(), self.next_watch()].into_iter().flatten().min();
+            match self.inbox.recv(wake) {
                 Received::Request(request) => self.serve(request),
                 Received::Nudged | Received::TimedOut => {}
                 Received::Ended => break,
@@ -421,7 +433,9 @@ impl Writer {
 
     /// The newest state, to be published as `generation`; pinned from this moment on.
     pub(super) fn root(&mut self, generation: Generation) -> Arc<View> {
-        self.state.view(generation, &self.engine.bell)
+        let root = self.state.view(generation, &self.engine.bell);
+        self.readers.note(&root, self.engine.options.clock.now());
+        root
     }
 
     /// What the store's other threads work with.
@@ -445,6 +459,7 @@ impl Writer {
 
     /// What is done between groups: checkpoints ended, readers gone, caches too full.
     fn keep_house(&mut self) {
+        self.watch_readers();
         // Of a poisoned store too: whoever waits for this checkpoint is owed an answer (I11).
         self.settle_checkpoint();
         if let Some(error) = self.engine.pipeline.poison() {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     error::Result,
     tree::cursor::{self, Entry},
-    txn::snapshot::Source,
+    txn::snapshot::View,
 };
 use std::{
     cell::RefCell,
@@ -22,7 +22,7 @@ use std::{
 };
 
 /// The snapshot's entries; of a table that is not there, none.
-type Old<'r> = Flatten<option::IntoIter<cursor::Range<'r, Source>>>;
+type Old<'r> = Flatten<option::IntoIter<cursor::Range<'r, View>>>;
 /// What was written.
 type New<'r> = btree_map::Range<'r, Box<[u8]>, Change>;
 
@@ -61,7 +61,7 @@ enum Start<'r> {
 impl<'r> Merged<'r> {
     /// The range between two bounds that holds `old` in the snapshot, and `new` on top of it.
     pub(super) fn new(
-        old: Option<cursor::Range<'r, Source>>,
+        old: Option<cursor::Range<'r, View>>,
         new: New<'r>,
         reads: &'r RefCell<Reads>,
         (from, to): (Bound<&[u8]>, Bound<&[u8]>),
