@@ -105,7 +105,7 @@ pub use {
     check::CheckReport,
     clock::{Clock, ManualClock},
     event::Event,
-    options::{Durability, Options},
+    options::{Durability, LogRecovery, OnCorruption, Options},
     stats::Stats,
     store::{Closed, Reader, Store, Transaction, TrySubmitError},
     table::{
@@ -189,7 +189,7 @@ pub mod internals {
     }
     #[cfg(not(loom))]
     pub mod store {
-        pub use crate::store::open_storage;
+        pub use crate::store::{open_storage, prove};
     }
 }
 
