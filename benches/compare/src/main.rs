@@ -1,7 +1,9 @@
 //! recto beside LMDB (heed) and redb, in one run: `cargo run --release -- quick`, or `full`.
 //!
 //! `--only TEXT` keeps the rows whose title contains it, `--peers a,b` the peers, `--rounds N` and
-//! `--dir DIR` change how often and where. The table goes to standard output, in Markdown.
+//! `--dir DIR` change how often and where. `--keep DIR` keeps the stores that are read there, for
+//! the next run of the same build, and leaves out the one filled by `insert`, which takes longest.
+//! The table goes to standard output, in Markdown.
 
 mod clock;
 mod entries;
@@ -13,7 +15,7 @@ mod writes;
 
 use peers::{Mode, NAMES, Recto};
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -27,11 +29,12 @@ struct Asked {
     only: String,
     names: Vec<&'static str>,
     dir: PathBuf,
+    keep: Option<PathBuf>,
 }
 
 const USAGE: &str = "usage: compare quick|full [--only TEXT] [--peers recto,lmdb,redb] \
                      [--rounds N] \
-                     [--entries N] [--dir DIR]";
+                     [--entries N] [--dir DIR] [--keep DIR]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -41,13 +44,14 @@ fn main() -> ExitCode {
         loads::child(way, Path::new(dir), count.parse().expect("a count"));
         return ExitCode::SUCCESS;
     }
-    if let [spin, dir, count, rounds] = words.as_slice()
+    if let [spin, dir, count, rounds, kind @ ..] = words.as_slice()
         && spin == "spin"
     {
         reads::spin(
             Path::new(dir),
             count.parse().expect("a count"),
             rounds.parse().expect("rounds"),
+            kind.first().map(String::as_str),
         );
         return ExitCode::SUCCESS;
     }
@@ -73,7 +77,8 @@ fn asked(words: &[String]) -> Option<Asked> {
         _ => return None,
     };
     let (only, names, dir) = (String::new(), NAMES.to_vec(), env::temp_dir());
-    let mut asked = Asked { entries, load_entries, rounds, load_rounds, only, names, dir };
+    let keep = None;
+    let mut asked = Asked { entries, load_entries, rounds, load_rounds, only, names, dir, keep };
     for pair in options.chunks(2) {
         let [option, word] = pair else {
             return None;
@@ -90,6 +95,7 @@ fn asked(words: &[String]) -> Option<Asked> {
                 asked.load_entries = asked.entries;
             }
             "--dir" => asked.dir = word.into(),
+            "--keep" => asked.keep = Some(word.into()),
             _ => return None,
         }
     }
@@ -106,14 +112,19 @@ fn run(asked: &Asked) {
         loads::run(root.path(), asked.load_entries, asked.load_rounds, &ways);
     }
     writes::run(root.path(), asked.rounds.min(5), &asked.names, &wanted);
-    if !["get", "full scan"].iter().any(|row| asked.only.starts_with(row) || wanted(row)) {
+    if !["get", "range", "full scan"].iter().any(|row| asked.only.starts_with(row) || wanted(row)) {
         return;
     }
     let sizes = [1_000_000, 10_000_000].into_iter().filter(|&size| size < asked.entries);
     for entries in sizes.chain([asked.entries]) {
         let store = |way: &str| {
-            let dir = root.path().join(format!("{way} {entries}"));
-            loads::spawn(way, &dir, entries);
+            let root = asked.keep.as_deref().unwrap_or(root.path());
+            let dir = root.join(format!("{way} {entries}"));
+            let loaded = root.join(format!("{way} {entries} is loaded"));
+            if !loaded.exists() {
+                loads::spawn(way, &dir, entries);
+                fs::write(loaded, []).expect("a note that the store is whole");
+            }
             dir
         };
         let named = asked.names.iter().filter(|name| **name != "recto");
@@ -124,7 +135,10 @@ fn run(asked: &Asked) {
         let stores = reads::Readable {
             peers: peers.collect(),
             recto: Recto::open(&store("recto slices"), Mode::Durable),
-            inserted: Recto::open(&store("recto insert"), Mode::Durable),
+            inserted: asked
+                .keep
+                .is_none()
+                .then(|| Recto::open(&store("recto insert"), Mode::Durable)),
             entries,
         };
         reads::run(&stores, asked.rounds, &wanted);

@@ -14,8 +14,8 @@ pub struct Readable {
     pub peers: Vec<(String, Box<dyn Peer>)>,
     /// recto, filled by `extend`.
     pub recto: Recto,
-    /// recto, filled by `insert`.
-    pub inserted: Recto,
+    /// recto, filled by `insert`, if it is asked for.
+    pub inserted: Option<Recto>,
     /// How many entries each holds.
     pub entries: u64,
 }
@@ -27,19 +27,33 @@ impl Readable {
     }
 }
 
-/// Gets of recto alone, for a profiler: `rounds` rounds of 100,000 over a store that is there.
-pub fn spin(dir: &Path, entries: u64, rounds: usize) {
+/// Reads of recto alone, for a profiler: `rounds` rounds of 100,000 over a store that is there; of
+/// one kind, untimed, or gets and `get_many` in turn.
+pub fn spin(dir: &Path, entries: u64, rounds: usize, kind: Option<&str>) {
     let (recto, mut random) = (Recto::open(dir, Mode::Durable), Random::new(7));
     let keys = random.keys(100_000, entries);
     black_box(recto.gets(&keys));
+    let read = |kind: &str| match kind {
+        "get" => recto.gets(&keys),
+        "get_many" => recto.get_many(&keys, 100),
+        "reader" => recto.gets_each(&keys),
+        "store" => recto.gets_by_store(&keys),
+        "range" => recto.ranges(&keys, 10),
+        _ => panic!("no read is called {kind}"),
+    };
+    // Of one kind nothing is timed: the clocks' first call does not get on with valgrind.
+    if let Some(kind) = kind {
+        for _ in 0..rounds {
+            black_box(read(kind));
+        }
+        return;
+    }
     for _ in 0..rounds {
-        let (_, took) = time(|| black_box(recto.gets(&keys)));
-        let (_, many) = time(|| black_box(recto.get_many(&keys, 100)));
-        println!(
-            "get {} ns, get_many {} ns",
-            took.thread.as_nanos() / 100_000,
-            many.thread.as_nanos() / 100_000
-        );
+        for kind in ["get", "get_many"] {
+            let (_, took) = time(|| black_box(read(kind)));
+            print!("{kind} {} ns ", took.thread.as_nanos() / keys.len() as u128);
+        }
+        println!();
     }
 }
 
@@ -57,14 +71,18 @@ pub fn run(stores: &Readable, rounds: usize, wanted: &dyn Fn(&str) -> bool) {
         })
     });
     row(&format!("first scan after open, {size}"), By::Thread, 1, first.collect());
-    black_box(stores.inserted.scan());
+    if let Some(inserted) = &stores.inserted {
+        black_box(inserted.scan());
+    }
     for (_, peer) in stores.all() {
         black_box(peer.gets(&queries[rounds]));
     }
     let title = format!("get, independent, snapshot held, {size}");
     if wanted(&title) {
         let mut cases = over(stores, &queries, |peer, keys| peer.gets(keys));
-        cases.push(case("recto filled by insert", &queries, |keys| stores.inserted.gets(keys)));
+        if let Some(inserted) = &stores.inserted {
+            cases.push(case("recto filled by insert", &queries, |keys| inserted.gets(keys)));
+        }
         row(&title, By::Thread, rounds, cases);
     }
     let title = format!("get, dependent, snapshot held, {size}");
@@ -93,6 +111,7 @@ pub fn run(stores: &Readable, rounds: usize, wanted: &dyn Fn(&str) -> bool) {
             row(&title, By::Thread, rounds, cases);
         }
     }
+    ranges(stores, &queries[..rounds], &size, wanted);
     let title = format!("full scan, {size}");
     if wanted(&title) {
         let cases = stores.all().map(|(name, peer)| {
@@ -102,6 +121,23 @@ pub fn run(stores: &Readable, rounds: usize, wanted: &dyn Fn(&str) -> bool) {
             })
         });
         row(&title, By::Thread, rounds, cases.collect());
+    }
+}
+
+/// The rows of short ranges.
+fn ranges(stores: &Readable, queries: &[Vec<Key>], size: &str, wanted: &dyn Fn(&str) -> bool) {
+    for len in [10, 100] {
+        let title = format!("range of {len} from a random key, per range, {size}");
+        if wanted(&title) {
+            let cases = stores.all().map(|(name, peer)| {
+                Contestant::timed(name, move |round| {
+                    let keys = &queries[round][..queries[round].len() / len];
+                    black_box(peer.ranges(keys, len));
+                    keys.len() as u64
+                })
+            });
+            row(&title, By::Thread, queries.len(), cases.collect());
+        }
     }
 }
 

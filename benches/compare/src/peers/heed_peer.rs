@@ -3,7 +3,7 @@
 use super::{Entries, Mode, Peer, word};
 use crate::entries::{self, Key, Value};
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, WithTls, types::Bytes};
-use std::path::Path;
+use std::{ops::Bound, path::Path};
 
 /// An LMDB environment with one database.
 pub struct Lmdb {
@@ -50,6 +50,17 @@ impl Peer for Lmdb {
             self.db.get(&tx, key).unwrap().map_or(0, word)
         };
         keys.iter().map(get).fold(0, u64::wrapping_add)
+    }
+
+    fn ranges(&self, keys: &[Key], len: usize) -> u64 {
+        let tx = self.env.read_txn().unwrap();
+        keys.iter().fold(0, |sum, key| {
+            let from = (Bound::Included(key.as_slice()), Bound::Unbounded);
+            self.db.range(&tx, &from).unwrap().take(len).fold(sum, |sum: u64, entry| {
+                let (key, value) = entry.unwrap();
+                sum.wrapping_add(word(key)).wrapping_add(word(value))
+            })
+        })
     }
 
     fn scan(&self) -> u64 {

@@ -37,6 +37,8 @@ pub trait Peer: Sync {
         let _ = group;
         self.gets(keys)
     }
+    /// Reads `len` entries from each key on; the sum of what keys and values begin with.
+    fn ranges(&self, keys: &[Key], len: usize) -> u64;
     /// Reads every entry in order; the sum of what keys and values begin with.
     fn scan(&self) -> u64;
     /// Inserts one entry in a transaction of its own.

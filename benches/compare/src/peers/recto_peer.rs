@@ -106,6 +106,17 @@ impl Peer for Recto {
         sum
     }
 
+    fn ranges(&self, keys: &[Key], len: usize) -> u64 {
+        let snapshot = self.store.snapshot();
+        let table = snapshot.table(&ENTRIES).unwrap();
+        keys.iter().fold(0, |sum, key| {
+            table.range(key.as_slice()..).unwrap().take(len).fold(sum, |sum: u64, entry| {
+                let (key, value) = entry.unwrap();
+                sum.wrapping_add(word(key)).wrapping_add(word(value))
+            })
+        })
+    }
+
     fn scan(&self) -> u64 {
         let snapshot = self.store.snapshot();
         let entries = snapshot.table(&ENTRIES).unwrap().iter().unwrap();

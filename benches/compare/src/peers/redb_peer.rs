@@ -64,6 +64,16 @@ impl Peer for Redb {
         keys.iter().map(get).fold(0, u64::wrapping_add)
     }
 
+    fn ranges(&self, keys: &[Key], len: usize) -> u64 {
+        let table = self.db.begin_read().unwrap().open_table(ENTRIES).unwrap();
+        keys.iter().fold(0, |sum, key| {
+            table.range(key.as_slice()..).unwrap().take(len).fold(sum, |sum: u64, entry| {
+                let (key, value) = entry.unwrap();
+                sum.wrapping_add(word(key.value())).wrapping_add(word(value.value()))
+            })
+        })
+    }
+
     fn scan(&self) -> u64 {
         let table = self.db.begin_read().unwrap().open_table(ENTRIES).unwrap();
         table.iter().unwrap().fold(0, |sum, entry| {
