@@ -76,7 +76,7 @@ pub enum OnCorruption {
     Refuse,
     /// The files are renamed, in the same directory and under the lock, an empty store is opened
     /// in their place, and [`Event::SetAside`] says so. For stores whose content can be made
-    /// again, such as caches. Nothing is deleted: see [`salvage`](crate::salvage).
+    /// again, such as caches. Nothing is deleted.
     SetAside,
 }
 
