@@ -5,7 +5,6 @@
 use crate::sync::{
     PlainArc,
     atomic::{AtomicU64, Ordering::Relaxed},
-    now,
 };
 use std::{
     fmt,
@@ -68,7 +67,7 @@ struct Monotonic(Instant);
 
 impl Clock for Monotonic {
     fn now(&self) -> Duration {
-        now() - self.0
+        self.0.elapsed()
     }
 }
 
@@ -90,7 +89,7 @@ impl StoreClock {
 
 impl Default for StoreClock {
     fn default() -> StoreClock {
-        StoreClock::of(Monotonic(now()))
+        StoreClock::of(Monotonic(Instant::now()))
     }
 }
 

@@ -50,6 +50,15 @@ pub enum Event {
         /// How long ago it was replaced.
         age: Duration,
     },
+    /// The page file has grown beyond
+    /// [`Options::size_warning_bytes`](crate::Options::size_warning_bytes). Reported once, and
+    /// again only after it was smaller in between.
+    Large {
+        /// The page file's length, in bytes; what lies ready for growth not counted.
+        bytes: u64,
+        /// The option's value, in bytes.
+        threshold_bytes: u64,
+    },
     /// A checkpoint failed and was abandoned. Nothing is lost, the log holds it; it is tried again.
     CheckpointFailed {
         /// What failed.
@@ -79,6 +88,9 @@ impl fmt::Display for Event {
             Event::SnapshotEvicted { version, age } => {
                 let age = age.as_millis();
                 write!(f, "version {version} was evicted, {age} ms after it was replaced")
+            }
+            Event::Large { bytes, threshold_bytes } => {
+                write!(f, "the page file of {bytes} bytes is beyond {threshold_bytes} bytes")
             }
             Event::CheckpointFailed { error, retry_after } => {
                 let pause = retry_after.as_millis();

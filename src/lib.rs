@@ -107,7 +107,10 @@ pub use {
     event::Event,
     options::{Durability, LogRecovery, OnCorruption, Options},
     stats::Stats,
-    store::{Closed, Reader, Store, Transaction, TrySubmitError},
+    store::{
+        Budget, Closed, Compacted, Reader, Store, Transaction, TrySubmitError,
+        increment::Increment, restore::restore,
+    },
     table::{
         Table,
         key::{Key, Prefix},
@@ -189,7 +192,7 @@ pub mod internals {
     }
     #[cfg(not(loom))]
     pub mod store {
-        pub use crate::store::{open_storage, prove};
+        pub use crate::store::{increment::format as increment, open_storage, prove};
     }
 }
 

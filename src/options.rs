@@ -128,6 +128,7 @@ pub struct Options {
     pub(crate) log_recovery: LogRecovery,
     pub(crate) check_on_open: bool,
     pub(crate) events: Events,
+    pub(crate) size_warning_bytes: u64,
 }
 
 /// The page size of a store that is created without a word about it.
@@ -155,6 +156,7 @@ impl Default for Options {
             log_recovery: LogRecovery::TornTail,
             check_on_open: false,
             events: Events::default(),
+            size_warning_bytes: 500_000_000,
         }
     }
 }
@@ -310,6 +312,14 @@ impl Options {
     #[must_use]
     pub fn check_on_open(mut self, check_on_open: bool) -> Options {
         self.check_on_open = check_on_open;
+        self
+    }
+
+    /// How long the page file may become before [`Event::Large`] is reported, in bytes. Default:
+    /// 500 MB; `u64::MAX` for never.
+    #[must_use]
+    pub fn size_warning_bytes(mut self, size_warning_bytes: u64) -> Options {
+        self.size_warning_bytes = size_warning_bytes;
         self
     }
 

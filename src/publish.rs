@@ -17,12 +17,11 @@
 use std::panic::Location;
 
 use crate::sync::{
-    Arc, Guard, OnceLock, Pointer, Twin,
+    Arc, Guard, OnceLock, Pointer,
     atomic::{
         AtomicBool, AtomicU8, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
-    is_planted,
 };
 
 /// The count of commits; every request that answers Ok takes one, gapless.
@@ -120,7 +119,7 @@ impl Leased for Lease {
     #[inline]
     fn is_released(&self) -> bool {
         // Acquire: pairs with the Release in `Pin::drop`.
-        self.released.load(Acquire) || is_planted(Twin::PinsIgnored)
+        self.released.load(Acquire)
     }
 }
 

@@ -4,13 +4,17 @@
 //! `running` has the threads. Absent on purpose: anything that a room below could do.
 
 mod backup;
+mod compact;
+pub mod increment;
 mod opening;
 mod reader;
 mod readers;
+pub mod restore;
 mod running;
 mod submit;
 mod transaction;
 
+pub use compact::{Budget, Compacted};
 #[cfg(feature = "internals")]
 pub use opening::prove;
 pub use reader::Reader;
@@ -36,6 +40,7 @@ use crate::{
         writer::{Engine, Writer},
     },
 };
+use compact::Compaction;
 use running::Running;
 use std::{fmt, panic::Location, path::Path};
 
@@ -53,6 +58,7 @@ struct Shared {
     requests: Requests<Request>,
     home: Home,
     running: Arc<Running>,
+    compaction: Compaction,
 }
 
 /// What [`Store::close`] found.
@@ -155,7 +161,13 @@ impl Store {
             let engine = Engine::new(first, &home, durable, options, bell);
             engine.gauge(&state.pages, 0);
             let running = Arc::new(Running::new(true));
-            let shared = Shared { engine: Arc::new(engine), requests, home, running };
+            let shared = Shared {
+                engine: Arc::new(engine),
+                requests,
+                home,
+                running,
+                compaction: Compaction::default(),
+            };
             return Ok(Store { shared: Arc::new(shared) });
         }
         let opened = opening::open(storage, &options, &bell)?;
@@ -174,7 +186,7 @@ impl Store {
         writer.settle_recovery(replayed.records)?;
         writer.gauge();
         let running = Arc::new(Running::new(false));
-        let shared = Shared { engine, requests, home, running };
+        let shared = Shared { engine, requests, home, running, compaction: Compaction::default() };
         shared.spawn(writer)?;
         Ok(Store { shared: Arc::new(shared) })
     }

@@ -14,6 +14,8 @@ mod faults;
 mod model;
 #[path = "crash/oracle.rs"]
 mod oracle;
+#[path = "crash/space.rs"]
+mod space;
 #[path = "crash/storm.rs"]
 mod storm;
 #[path = "crash/watchdog.rs"]
@@ -82,6 +84,30 @@ fn checkpoints_under_load_survive_any_power_cut() {
 #[test]
 fn growth_survives_any_power_cut() {
     enumerate("growth", workload::growth);
+}
+
+#[test]
+fn compaction_survives_any_power_cut() {
+    enumerate_with("compaction", space::compaction, 24);
+    let (pages, bytes) = space::compacted();
+    assert!(pages > 0 && bytes > 0, "{pages} pages moved, {bytes} bytes cut off");
+    println!("compaction: {pages} pages moved, {bytes} bytes cut off");
+}
+
+#[test]
+fn a_backup_is_there_whole_or_not_at_all() {
+    let images = (0..6).map(space::cut_backup).sum::<usize>();
+    println!("backup: {images} images");
+}
+
+#[test]
+fn a_backup_fails_as_a_whole_and_succeeds_when_the_disks_are_well() {
+    space::fail_backup();
+}
+
+#[test]
+fn a_compaction_that_fails_loses_nothing() {
+    space::fail_compaction();
 }
 
 #[test]

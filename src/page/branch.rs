@@ -11,7 +11,7 @@ use super::{
     CELLS_START, COUNT, Child, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, PREFIX_START, PageId,
     Run,
     arrays::{Arrays, SAMPLE_EVERY, samples},
-    cell::{PartKey, read_separator, separator_len, write_separator},
+    cell::{PartKey, overwrite_separator_run, read_separator, separator_len, write_separator},
     check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
@@ -385,6 +385,18 @@ impl<'p> BranchMut<'p> {
         check_index(self.page, i, count)?;
         let word = u64::from(child.page.0) | u64::from(child.birth) << 32;
         self.put(CHILDREN, i, &word.to_le_bytes());
+        Ok(())
+    }
+
+    /// Says that the separator of child `i`, which lies in a run, now lies in `run`, which holds
+    /// the same.
+    pub fn move_separator_run(&mut self, i: usize, run: Run) -> Result<()> {
+        let branch = self.as_branch();
+        let (at, (separator, len)) = (branch.offset(i)?, branch.cell(i)?);
+        if separator.run.is_none_or(|old| old.len != run.len) {
+            return Err(damaged(self.page, "a separator in a run was meant"));
+        }
+        overwrite_separator_run(&mut self.page[at..at + len], run);
         Ok(())
     }
 

@@ -349,6 +349,12 @@ impl<'p> Cell<'p> {
         Writer { cell, at: start }.put_value(value);
     }
 
+    /// Writes `run` over the run of the key of `cell`.
+    pub fn overwrite_key_run(cell: &mut [u8], run: Run) {
+        let at = 2 + extra_bytes(cell[1]);
+        Writer { cell, at }.put(&run.to_bytes());
+    }
+
     /// Whether `value` can be written over this cell's value, which stands at the cell's end: its
     /// length is coded alike, and not greater.
     pub fn can_overwrite(&self, value: NewValue<'_>) -> bool {
@@ -390,6 +396,11 @@ pub fn read_separator(page: &[u8], at: usize) -> Option<(PartKey<'_>, usize)> {
     let (len, rest) = take_len(code, rest)?;
     let (key, rest) = read_part_key(code, len, rest)?;
     Some((key, bytes.len() - rest.len()))
+}
+
+/// Writes `run` over the run of a branch's cell.
+pub fn overwrite_separator_run(cell: &mut [u8], run: Run) {
+    Writer { cell, at: 1 }.put(&run.to_bytes());
 }
 
 /// The bytes of a branch's cell that keeps `len` bytes of a separator, or a start and its run.

@@ -10,7 +10,7 @@ use std::{cmp::Ordering, ops::Range};
 
 pub use super::cell::{CellKey, CellValue, NewKey, NewValue, Resolve};
 use super::{
-    CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN,
+    CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, Run,
     arrays::Arrays,
     cell::{Cell, PartKey},
     check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
@@ -286,6 +286,19 @@ impl<'p> LeafMut<'p> {
         set_field(self.page, CELLS_START, at);
         self.set_offset(i, at);
         Ok(true)
+    }
+
+    /// Says that the key of entry `i`, which lies in a run, now lies in `run`, which holds the
+    /// same.
+    pub fn move_key_run(&mut self, i: usize, run: Run) -> Result<()> {
+        let leaf = self.as_leaf();
+        let (at, cell) = (leaf.offset(i)?, leaf.cell(i)?);
+        if cell.key.run.is_none_or(|old| old.len != run.len) {
+            return Err(damaged(self.page, "a key in a run was meant"));
+        }
+        let len = cell.len;
+        Cell::overwrite_key_run(&mut self.page[at..at + len], run);
+        Ok(())
     }
 
     /// Removes entry `i`.

@@ -22,6 +22,10 @@ pub struct FreeSpace {
     recent: Vec<PageId>,
     /// Pages in `by_start`.
     extent_pages: u32,
+    /// While the file's tail is moved down: extents from this page on are given out last.
+    fence: Option<PageId>,
+    /// Those extents.
+    withheld: BTreeMap<u32, u32>,
     /// The first page number that was never given out.
     end: u32,
 }
@@ -39,7 +43,66 @@ impl FreeSpace {
 
     /// How many pages below the end are free.
     pub fn pages(&self) -> u32 {
+        self.pages_below() + self.withheld.values().sum::<u32>()
+    }
+
+    /// How many pages are free that are not withheld.
+    pub fn pages_below(&self) -> u32 {
         self.extent_pages + self.recent.len() as u32
+    }
+
+    /// Whether `pages` adjoining pages are free that are not withheld.
+    pub fn fits_below(&mut self, pages: u32) -> bool {
+        if pages > 1 {
+            self.fold_recent();
+        }
+        pages == 1 && self.pages_below() > 0 || self.by_pages.range((pages, 0)..).next().is_some()
+    }
+
+    /// From now on free pages from `fence` on are given out only when there are no others.
+    pub fn set_fence(&mut self, fence: PageId) {
+        self.lift_fence();
+        self.fold_recent();
+        let all = std::mem::take(&mut self.by_start);
+        self.by_pages.clear();
+        self.extent_pages = 0;
+        self.fence = Some(fence);
+        for (start, pages) in all {
+            self.insert(start, pages);
+        }
+    }
+
+    /// Takes [`set_fence`](Self::set_fence) back.
+    pub fn lift_fence(&mut self) {
+        self.fence = None;
+        for (start, pages) in std::mem::take(&mut self.withheld) {
+            self.insert(start, pages);
+        }
+    }
+
+    /// Puts everything that is free into extents, where neighbours grow together.
+    pub fn gather(&mut self) {
+        self.lift_fence();
+        self.fold_recent();
+    }
+
+    /// Of gathered space: shortens the file by what is free at its end.
+    pub fn trim(&mut self) {
+        if let Some((&start, &pages)) = self.by_start.last_key_value()
+            && start + pages == self.end
+        {
+            self.unlink(start, pages);
+            self.end = start;
+        }
+    }
+
+    fn take_withheld(&mut self, pages: u32) -> Option<PageId> {
+        let (&start, &found) = self.withheld.iter().find(|&(_, &found)| found >= pages)?;
+        self.withheld.remove(&start);
+        if found > pages {
+            self.withheld.insert(start + pages, found - pages);
+        }
+        Some(PageId(start))
     }
 
     /// Takes `pages` adjoining pages, the tightest extent that holds them; `None` if there is none.
@@ -50,14 +113,15 @@ impl FreeSpace {
             return Some(page);
         }
         let fit = self.by_pages.range((pages, 0)..).next().copied();
-        let (found, start) = match fit {
-            Some(fit) => fit,
+        let fit = match fit {
+            Some(fit) => Some(fit),
             None if pages > 1 && !self.recent.is_empty() => {
                 self.fold_recent();
-                self.by_pages.range((pages, 0)..).next().copied()?
+                self.by_pages.range((pages, 0)..).next().copied()
             }
-            None => return None,
+            None => None,
         };
+        let Some((found, start)) = fit else { return self.take_withheld(pages) };
         self.unlink(start, found);
         if found > pages {
             self.link(start + pages, found - pages);
@@ -75,7 +139,8 @@ impl FreeSpace {
     /// Gives `pages` pages from `first` on back.
     pub fn give(&mut self, first: PageId, pages: u32) {
         debug_assert!(first.0 + pages <= self.end, "page {} beyond the end {}", first.0, self.end);
-        if pages == 1 && self.recent.len() < RECENT_MAX {
+        let is_withheld = self.fence.is_some_and(|fence| first.0 + pages > fence.0);
+        if pages == 1 && self.recent.len() < RECENT_MAX && !is_withheld {
             self.recent.push(first);
         } else {
             self.insert(first.0, pages);
@@ -83,7 +148,7 @@ impl FreeSpace {
     }
 
     /// Moves the recent pages into the extents, where neighbours grow together.
-    pub fn fold_recent(&mut self) {
+    fn fold_recent(&mut self) {
         for page in std::mem::take(&mut self.recent) {
             self.insert(page.0, 1);
         }
@@ -96,6 +161,16 @@ impl FreeSpace {
 
     fn insert(&mut self, start: u32, pages: u32) {
         let (mut start, mut pages) = (start, pages);
+        if let Some(PageId(fence)) = self.fence
+            && start + pages > fence
+        {
+            let above = start.max(fence);
+            self.withheld.insert(above, start + pages - above);
+            if above == start {
+                return;
+            }
+            pages = above - start;
+        }
         if let Some((&left, &left_pages)) = self.by_start.range(..start).next_back()
             && left + left_pages == start
         {
@@ -125,13 +200,13 @@ impl FreeSpace {
 
     /// The extents, ascending, as (first page, pages).
     pub fn extents(&self) -> impl Iterator<Item = (PageId, u32)> + '_ {
-        debug_assert!(self.recent.is_empty(), "extents are whole only after `fold_recent`");
+        debug_assert!(self.recent.is_empty() && self.withheld.is_empty(), "gather first");
         self.by_start.iter().map(|(&start, &pages)| (PageId(start), pages))
     }
 
     /// The greatest length that [`encode`](Self::encode) may reach with `more` further extents.
     pub fn encoded_bytes_max(&self, more: usize) -> usize {
-        (self.by_start.len() + self.recent.len() + more + 2) * 10
+        (self.by_start.len() + self.recent.len() + self.withheld.len() + more + 2) * 10
     }
 
     /// Appends the extents to `out`: pairs of gap and pages, each as a LEB128 number.
@@ -214,6 +289,11 @@ mod tests {
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let roll = (seed >> 33) as u32;
+            match roll % 101 {
+                0 => space.set_fence(PageId(roll / 101 % space.end().max(1))),
+                1 => space.lift_fence(),
+                _ => {}
+            }
             if roll % 5 < 3 || runs.is_empty() {
                 let pages = if roll.is_multiple_of(7) { roll / 7 % 9 + 2 } else { 1 };
                 let first =
@@ -231,7 +311,7 @@ mod tests {
             }
             assert_eq!(space.pages() as usize + owned.len() + 2, space.end() as usize);
         }
-        space.fold_recent();
+        space.gather();
         let mut bytes = Vec::new();
         space.encode(&mut bytes);
         assert!(bytes.len() <= space.encoded_bytes_max(0));
@@ -241,6 +321,29 @@ mod tests {
             // A shorter list is a list of fewer extents or damage, never a panic.
             let _ = FreeSpace::decode(&bytes[..cut], space.end());
         }
-        assert!(FreeSpace::decode(&bytes, space.end() / 2).is_err());
+        let stop =
+            space.extents().map(|(first, pages)| first.0 + pages).max().expect("some are free");
+        assert!(FreeSpace::decode(&bytes, stop - 1).is_err());
+    }
+
+    #[test]
+    fn what_lies_behind_the_fence_is_given_out_last() {
+        let mut space = FreeSpace::new(100);
+        space.give(PageId(90), 1);
+        space.give(PageId(45), 10);
+        space.set_fence(PageId(50));
+        space.give(PageId(70), 1);
+        space.give(PageId(60), 3);
+        assert_eq!((space.pages(), space.pages_below()), (15, 5));
+        assert!(space.fits_below(5) && !space.fits_below(6));
+        let mut taken: Vec<u32> = (0..5).map(|_| space.take(1).expect("free").0).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, [45, 46, 47, 48, 49]);
+        assert_eq!(space.take(4), Some(PageId(50)));
+        assert_eq!(space.take(3), Some(PageId(60)));
+        space.give(PageId(91), 9);
+        space.gather();
+        space.trim();
+        assert_eq!((space.end(), space.pages()), (90, 2));
     }
 }

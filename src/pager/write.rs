@@ -19,7 +19,9 @@ use crate::{
     reclaim::{Mark as RetireMark, Reclaimer},
     sync::Arc,
 };
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+mod tail;
 
 /// A page number that waits for the readers that may see it, with the pages behind it in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,9 @@ pub struct WritePager {
     request: Savepoint,
     freed_pages: Vec<Extent>,
     freed_frames: Vec<FrameId>,
+    /// The pages that the request in progress made, if it moves pages under the version of the
+    /// requests before it: then a page's birth does not tell.
+    moved: Option<HashSet<PageId>>,
 }
 
 impl WritePager {
@@ -106,6 +111,7 @@ impl WritePager {
             request: Savepoint::default(),
             freed_pages: Vec::new(),
             freed_frames: Vec::new(),
+            moved: None,
             space,
         })
     }
@@ -258,6 +264,7 @@ impl WritePager {
         self.arena.share();
         self.made.clear();
         self.unsettled.clear();
+        self.moved = None;
         self.spilled.clear();
         self.spill_pages = u64::MAX;
         self.waiting_pages.commit();
@@ -317,14 +324,22 @@ impl WritePager {
 
     /// Appends the list of free space for the page file to remember: what is free now, what only
     /// readers and the checkpoint before this one hold back, for neither outlives the process, and
-    /// `more`.
-    pub fn encode_free_space(&self, more: &[Extent], out: &mut Vec<u8>) {
+    /// `more`. Gives the end of the pages in use, behind which nothing is worth remembering.
+    pub fn encode_free_space(&self, more: &[Extent], out: &mut Vec<u8>) -> u32 {
+        let space = self.space_without_readers(more);
+        space.encode(out);
+        space.end()
+    }
+
+    /// The free space as it will be without readers, checkpoints, and `more`; trimmed.
+    fn space_without_readers(&self, more: &[Extent]) -> FreeSpace {
         let mut space = self.space.clone();
         for extent in self.waiting_pages.iter().chain(more) {
             space.give(extent.first, extent.pages);
         }
-        space.fold_recent();
-        space.encode(out);
+        space.gather();
+        space.trim();
+        space
     }
 
     /// The greatest length of that list with `more` further extents.
@@ -336,7 +351,7 @@ impl WritePager {
     /// Every page that is free, or that only readers and checkpoints hold back.
     pub fn free_extents(&self) -> Vec<Extent> {
         let mut space = self.space.clone();
-        space.fold_recent();
+        space.gather();
         let free = space.extents().map(|(first, pages)| Extent { first, pages });
         free.chain(self.waiting_pages.iter().copied()).collect()
     }
@@ -453,6 +468,9 @@ impl WritePager {
         };
         self.settle(first, pages, frame);
         self.made.push(first);
+        if let Some(moved) = &mut self.moved {
+            moved.insert(first);
+        }
         Ok((Child { page: first, birth: self.version.0 as u32 }, frame))
     }
 
@@ -513,15 +531,24 @@ impl WritePager {
 
     /// Whether the request in progress, whose version a page claims, has made it.
     fn is_ours(&self, page: PageId) -> bool {
+        if let Some(moved) = &self.moved {
+            return moved.contains(&page);
+        }
         self.dirty_frame(page).is_some() || self.spilled.contains_key(&page)
+    }
+
+    /// Whether no page of this birth can be another request's.
+    fn is_too_late(&self, birth: Version) -> bool {
+        if self.moved.is_some() { birth > self.version } else { birth >= self.version }
     }
 
     /// Gives up the `pages` pages from `first` on, made by version `birth`.
     fn give_up(&mut self, first: PageId, pages: u32, birth: Version) -> Result<()> {
-        if birth > self.version || birth == self.version && !self.is_ours(first) {
+        let is_ours = birth == self.version && self.is_ours(first);
+        if self.is_too_late(birth) && !is_ours {
             return Err(born_too_late(first));
         }
-        if birth == self.version {
+        if is_ours {
             match self.dirty_frame(first) {
                 Some(frame) => self.discard(frame),
                 None => _ = self.spilled.remove(&first),
@@ -607,7 +634,7 @@ impl PagesMut for WritePager {
         if birth == self.version && self.is_ours(child.page) {
             return Ok(child);
         }
-        if birth >= self.version {
+        if self.is_too_late(birth) {
             return Err(born_too_late(child.page));
         }
         let (copy, frame) = self.place(1)?;

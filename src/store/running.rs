@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Resource, Result},
     stats,
     sync::{
-        Condvar, Mutex, lock, now,
+        Condvar, Mutex, lock,
         thread::{self, JoinHandle},
         wait_timeout,
     },
@@ -16,7 +16,10 @@ use crate::{
         writer::{Engine, Writer},
     },
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
 
 /// The threads, and whether the writer still runs.
 pub(super) struct Running {
@@ -34,7 +37,7 @@ impl Running {
 
 impl Shared {
     pub(super) fn spawn(&self, mut writer: Writer) -> Result<()> {
-        let Shared { engine, home, running, requests } = self;
+        let Shared { engine, home, running, requests, .. } = self;
         let (pager, syncer) = writer.shared_parts();
         let nudger: Nudger = requests.nudger();
         let pressed = nudger.clone();
@@ -78,10 +81,10 @@ impl Shared {
     pub(super) fn close(&self) -> Result<Closed> {
         self.requests.close();
         let timeout = self.engine.options.close_timeout;
-        let began = now();
+        let began = Instant::now();
         let mut ended = lock(&self.running.ended);
         while !*ended {
-            let Some(left) = timeout.checked_sub(now() - began) else {
+            let Some(left) = timeout.checked_sub(began.elapsed()) else {
                 return Err(Error::Full { what: Resource::Queue });
             };
             (ended, _) = wait_timeout(&self.running.changed, ended, left);

@@ -40,8 +40,3 @@ pub mod thread {
         yield_now();
     }
 }
-
-/// The present moment.
-pub fn now() -> std::time::Instant {
-    std::time::Instant::now()
-}

@@ -14,6 +14,7 @@ pub mod diff;
 pub mod get_many;
 pub mod insert;
 pub mod merge;
+pub mod relocate;
 pub mod remove;
 pub mod remove_range;
 

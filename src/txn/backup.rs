@@ -45,16 +45,19 @@ pub fn back_up(view: &View, target: &dyn Storage, lock_timeout: Duration) -> Res
         return Err(exists(name));
     }
     let Some(file) = reserve(target, lock_timeout)? else { return Err(exists(PAGE_FILE)) };
-    let copied = copy(view, &*file).and_then(|()| reveal(target, &*file));
-    if copied.is_err() {
+    if let Err(error) = copy(view, &*file) {
         // What a full device needs most is its space; without it nothing is lost.
         let _ = file.truncate(0);
+        return Err(error);
     }
-    copied.map(|()| view.version())
+    // From here on the file may have its name, and is whole.
+    reveal(target, &*file)?;
+    Ok(view.version())
 }
 
-fn exists(name: &str) -> Error {
-    let reason = "there is a store already, which a backup never overwrites";
+/// What a backup answers where something is already.
+pub fn exists(name: &str) -> Error {
+    let reason = "it is there already, and a backup never overwrites";
     Error::io("backup", name, io::Error::new(io::ErrorKind::AlreadyExists, reason))
 }
 

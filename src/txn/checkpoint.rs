@@ -23,7 +23,7 @@ use crate::{
         write::{DirtyPage, Extent},
     },
     publish::{Generation, Lease, Pin, Version},
-    sync::{Arc, now},
+    sync::Arc,
     wal::Position,
 };
 use std::time::{Duration, Instant};
@@ -117,7 +117,7 @@ impl Writer {
                 self.await_checkpoint();
                 continue;
             }
-            let waits = self.durable.retry.is_some_and(|(at, _)| now() < at);
+            let waits = self.durable.retry.is_some_and(|(at, _)| Instant::now() < at);
             if waits || self.start_checkpoint().is_err() {
                 return Err(Error::Full { what: lacking });
             }
@@ -142,7 +142,7 @@ impl Writer {
 
     /// Starts a checkpoint at half of the limits.
     pub(super) fn maybe_checkpoint(&mut self) {
-        let waits = self.durable.retry.is_some_and(|(at, _)| now() < at);
+        let waits = self.durable.retry.is_some_and(|(at, _)| Instant::now() < at);
         if self.wants_checkpoint() && !waits && !self.engine.checkpointer.is_busy() {
             // A failure is kept in `durable.failure` and tried again with backoff.
             let _ = self.start_checkpoint();
@@ -155,7 +155,7 @@ impl Writer {
         let (at, _) = self.durable.retry?;
         let is_idle =
             !self.engine.checkpointer.is_busy() && self.engine.pipeline.poison().is_none();
-        (is_idle && self.wants_checkpoint()).then(|| at.saturating_duration_since(now()))
+        (is_idle && self.wants_checkpoint()).then(|| at.saturating_duration_since(Instant::now()))
     }
 
     fn wants_checkpoint(&self) -> bool {
@@ -243,7 +243,7 @@ impl Writer {
         let taken = extents.last_mut().expect("just taken");
         let page_bytes = self.state.pages.page_bytes();
         let mut content = Vec::new();
-        self.state.pages.encode_free_space(&self.durable.extras, &mut content);
+        let mut end = self.state.pages.encode_free_space(&self.durable.extras, &mut content);
         // Giving the tail back may add one extent to the list.
         let len = (content.len() + 10).min(worst) as u32;
         let keep = Run { len, ..run }.pages(page_bytes);
@@ -253,13 +253,13 @@ impl Writer {
             taken.pages = keep;
             self.state.pages.give_pages(Extent { first, pages });
             content.clear();
-            self.state.pages.encode_free_space(&self.durable.extras, &mut content);
+            end = self.state.pages.encode_free_space(&self.durable.extras, &mut content);
         }
         // The run is as long as its pages: the length tells a reopening how many it took.
         content.resize(taken_bytes(extents, page_bytes), 0);
         let run = Run { len: content.len() as u32, ..run };
         cut.meta.free_space = Some(run);
-        cut.meta.page_count = self.state.pages.end();
+        cut.meta.page_count = end;
         cut.extras.push(Extra { first: run.first.page, content, birth });
         Ok(())
     }
@@ -341,7 +341,7 @@ impl Writer {
     fn note_failure(&mut self, error: &Error) {
         metrics::add(&self.engine.metrics.checkpoint_failures, 1);
         let pause = self.durable.retry.map_or(BACKOFF_MIN, |(_, pause)| pause);
-        self.durable.retry = Some((now() + pause, (pause * 2).min(BACKOFF_MAX)));
+        self.durable.retry = Some((Instant::now() + pause, (pause * 2).min(BACKOFF_MAX)));
         self.durable.failure = Some(error.clone());
         let failed = || Event::CheckpointFailed { error: error.clone(), retry_after: pause };
         self.engine.options.events.report(failed);

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod catalog;
 pub mod checkpoint;
 pub mod checkpointer;
+pub mod compact;
 pub mod gate;
 pub mod line;
 pub mod metrics;

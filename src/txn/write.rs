@@ -10,13 +10,14 @@ use super::{
 use crate::{
     error::{Error, Limit, Result},
     options::{KEY_BYTES_MAX, TABLE_NAME_BYTES_MAX, TABLES_MAX, VALUE_BYTES_MAX},
+    page::PageId,
     pager::{
         Pages, TableId,
         write::{Savepoint as PageSavepoint, WritePager},
     },
     publish::{Bell, Generation, Pin, Version},
     sync::Arc,
-    tree::{Tree, cursor::Range},
+    tree::{Tree, cursor::Range, relocate::Spot},
     wal::Op,
 };
 use std::ops::Bound;
@@ -35,6 +36,8 @@ pub struct WriteState {
     limits: Limits,
     ops: Vec<u8>,
     request_ops: usize,
+    /// How many versions the request in progress takes.
+    request_versions: u64,
     /// The request in progress is past what the log takes: it commits by a checkpoint.
     large: bool,
     /// The first error that left the trees of the request in progress half changed.
@@ -77,6 +80,7 @@ impl WriteState {
             limits,
             ops,
             request_ops: 0,
+            request_versions: 1,
             large: false,
             broken,
         }
@@ -102,6 +106,7 @@ impl WriteState {
     pub fn begin_request(&mut self) -> Savepoint {
         self.pages.begin_request(Version(self.version.0 + 1));
         self.request_ops = self.ops.len();
+        self.request_versions = 1;
         self.large = false;
         self.broken = None;
         self.savepoint()
@@ -139,6 +144,17 @@ impl WriteState {
         self.pages.end_request();
         self.version = Version(self.version.0 + versions);
         Ok(())
+    }
+
+    /// Has the request in progress take so many versions, because what it brings was as many
+    /// commits elsewhere.
+    pub fn take_versions(&mut self, versions: u64) {
+        self.request_versions = versions;
+    }
+
+    /// How many versions the request in progress takes.
+    pub fn request_versions(&self) -> u64 {
+        self.request_versions
     }
 
     /// Whether the last request must be committed by a checkpoint, for the log does not hold it.
@@ -378,6 +394,18 @@ impl WriteState {
                 self.change(index, |tree, pages| tree.remove_range(pages, from, to)).map(drop)
             }
         }
+    }
+
+    /// Moves what lies behind `fence` at a spot, if its table is still there. False: there is no
+    /// room below the fence for the page and all above it.
+    pub fn relocate(&mut self, table: TableId, spot: &Spot, fence: PageId) -> Result<bool> {
+        let Some(index) = self.catalog.find_id(table) else { return Ok(true) };
+        if self.pages.pages_below() <= u32::from(self.tree(index).level) {
+            return Ok(false);
+        }
+        let moved = self
+            .change(index, |tree, pages| tree.relocate(pages, spot, fence, WritePager::fits_below));
+        moved.map(|()| true)
     }
 
     fn replayed(&self, id: TableId) -> Result<usize> {

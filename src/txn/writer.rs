@@ -20,10 +20,12 @@ use super::{
 };
 use crate::{
     error::{Error, Resource, Result},
+    event::Event,
     options::{Durability, Options},
+    page::PageId,
     pager::{Pager, Pages, write::WritePager},
     publish::{Bell, Generation, Published, Version},
-    sync::{Arc, now, thread},
+    sync::{Arc, thread},
     wal::{Log, Syncer},
 };
 use std::time::{Duration, Instant};
@@ -107,6 +109,8 @@ pub struct Writer {
     pub(super) deferred: Option<Control>,
     /// Who holds versions that were replaced.
     pub(super) readers: Readers,
+    /// The page file was beyond `size_warning_bytes` when last looked at.
+    is_large: bool,
 }
 
 /// What a group has gathered while it is applied.
@@ -146,6 +150,7 @@ impl Writer {
             unsynced_commits: 0,
             deferred: None,
             readers,
+            is_large: false,
         }
     }
 
@@ -188,7 +193,7 @@ impl Writer {
         match control {
             Control::Sync(promise) => {
                 let (root, last) = (None, self.state.version);
-                let began = now();
+                let began = Instant::now();
                 let (needs_sync, sync_by) = (true, None);
                 let acks: Acks = vec![Box::new(ControlAck(promise))];
                 self.engine.pipeline.hand_over(Group {
@@ -214,7 +219,7 @@ impl Writer {
         let generation = self.next_generation();
         let mut gathered = Gathered {
             start: self.state.begin_group(generation),
-            began: now(),
+            began: Instant::now(),
             acks: Vec::new(),
             undone: Vec::new(),
             requests: 0,
@@ -246,7 +251,7 @@ impl Writer {
             return Some(request);
         }
         let delay = self.engine.options.commit_delay;
-        let left = delay.checked_sub(now() - gathered.began).filter(|left| !left.is_zero())?;
+        let left = delay.checked_sub(gathered.began.elapsed()).filter(|left| !left.is_zero())?;
         if !gathered.needs_sync {
             return None;
         }
@@ -282,7 +287,7 @@ impl Writer {
                     gathered.undone.push(Box::new(UndoneAck { work: Some(work) }));
                     return;
                 }
-                match self.state.finish_request(1) {
+                match self.state.finish_request(self.state.request_versions()) {
                     Ok(()) => {
                         let (work, version) = (Some(work), self.state.version.0);
                         self.keep(Box::new(WorkAck { work, version }), durability, gathered);
@@ -443,16 +448,23 @@ impl Writer {
         (Arc::clone(self.state.pages.pager()), self.syncer.clone())
     }
 
-    /// Tells the gauges how things stand.
-    pub fn gauge(&self) {
+    /// Tells the gauges how things stand, and the listener if the file has become large.
+    pub fn gauge(&mut self) {
         self.engine.gauge(&self.state.pages, self.log.bytes());
+        let bytes = PageId(self.state.pages.end()).offset(self.state.pages.page_bytes());
+        let threshold_bytes = self.engine.options.size_warning_bytes;
+        let is_large = bytes > threshold_bytes;
+        if is_large && !self.is_large {
+            self.engine.options.events.report(|| Event::Large { bytes, threshold_bytes });
+        }
+        self.is_large = is_large;
     }
 
     /// Publishes the newest state once more, behind the groups that wait: frames and pages given up
     /// since then come back when the readers of earlier generations are gone.
     pub(super) fn republish(&mut self, generation: Generation) {
         let root = Some(self.root(generation));
-        let (last, began) = (self.state.version, now());
+        let (last, began) = (self.state.version, Instant::now());
         let (needs_sync, sync_by, acks) = (false, None, Vec::new());
         self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
     }

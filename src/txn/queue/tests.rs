@@ -2,7 +2,6 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     task::{Wake, Waker},
-    time::Instant,
 };
 
 use super::{

@@ -1,0 +1,210 @@
+//! Power cuts and failures while a store is compacted or copied.
+//! Owns: the workload [`compaction`], and what a copy may leave behind.
+
+use super::{
+    deal::Deal,
+    dice::Dice,
+    model::{Model, Op, compare_scan},
+    oracle::{Ledger, options},
+    workload::Run,
+};
+use recto::{
+    Budget, Durability, Error, Result, Store,
+    simulation::{Failure, Fault, SimDisk},
+};
+use std::{
+    collections::HashSet,
+    ops::Bound,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+const DEAL: Deal = Deal { tables: 2, keys: 900, value_bytes_max: 900 };
+const KINDS: [Failure; 5] =
+    [Failure::Io, Failure::NoSpace, Failure::ShortWrite, Failure::Sync, Failure::Read];
+
+/// What the workload did in all its runs.
+static MOVED: AtomicU64 = AtomicU64::new(0);
+static FREED: AtomicU64 = AtomicU64::new(0);
+
+/// Pages moved and bytes cut off, so that nobody takes idle steps for a proof.
+pub fn compacted() -> (u64, u64) {
+    (MOVED.load(Relaxed), FREED.load(Relaxed))
+}
+
+/// Steps of a compaction between commits that fill the store, empty it and change what is left.
+pub fn compaction(run: &Run<'_>, dice: &mut Dice) {
+    for _ in 0..3 {
+        let mut ops: Vec<Op> = (0..150).map(|_| DEAL.insert(dice)).collect();
+        ops.extend((0..4).map(|_| large(dice)));
+        run.ledger.commit(run.store, ops, Durability::Sync);
+        run.ledger.settle(run.store, Store::checkpoint);
+        run.ledger.commit(run.store, vec![emptied(dice)], Durability::Sync);
+        let held = dice.once_in(3).then(|| run.store.snapshot());
+        for _ in 0..3 + dice.below(9) {
+            let step = run.store.compact(Budget::pages(1 + dice.below(40)));
+            let step = step.expect("the disk is well");
+            MOVED.fetch_add(step.pages_moved, Relaxed);
+            FREED.fetch_add(step.bytes_freed, Relaxed);
+            if step.is_done {
+                break;
+            }
+            if dice.once_in(3) {
+                run.ledger.commit(run.store, vec![DEAL.insert(dice)], Durability::Sync);
+            }
+        }
+        drop(held);
+    }
+}
+
+/// A value in a run of pages.
+fn large(dice: &mut Dice) -> Op {
+    let len = 9_000 + dice.below(9_000);
+    Op::Insert { table: 0, key: DEAL.key(dice), value: dice.bytes(len).into() }
+}
+
+fn emptied(dice: &mut Dice) -> Op {
+    let from = Bound::Included(format!("k{}", dice.below(6)).into_bytes());
+    Op::RemoveRange { table: 0, from, to: Bound::Unbounded }
+}
+
+/// A store with something in it, in its log and in its page file.
+fn filled(disk: &SimDisk, dice: &mut Dice) -> (Store, Model) {
+    let store = options().open_simulated(disk).expect("a new store");
+    let ledger = Ledger::new(disk);
+    for _ in 0..3 {
+        let mut ops: Vec<Op> = (0..120).map(|_| DEAL.insert(dice)).collect();
+        ops.extend((0..3).map(|_| large(dice)));
+        ledger.commit(&store, ops, Durability::Sync);
+    }
+    let ops = vec![emptied(dice)];
+    ledger.commit(&store, ops, Durability::Sync);
+    ledger.settle(&store, Store::checkpoint);
+    // A little that only the log and frames have.
+    let ops = (0..10).map(|_| DEAL.insert(dice)).collect();
+    ledger.commit(&store, ops, Durability::Sync);
+    (store, ledger.history(Model::new()).last().clone())
+}
+
+/// What is on a disk that a copy was made to: none, or all of it.
+fn copy_on(disk: &SimDisk, version: u64, model: &Model) -> bool {
+    let store = match options().create(false).open_simulated(disk) {
+        Ok(store) => store,
+        Err(Error::Io(absent)) if absent.source.kind() == std::io::ErrorKind::NotFound => {
+            return false;
+        }
+        Err(error) => panic!("opening a copy: {error}"),
+    };
+    assert_eq!(store.snapshot().version(), version);
+    assert!(compare_scan(&store.snapshot(), model).is_ok());
+    store.check().expect("a copy is sound");
+    true
+}
+
+/// Cuts the power of the disk that a copy is made to, at every operation; how many images.
+pub fn cut_backup(seed: u64) -> usize {
+    let mut dice = Dice::new(seed);
+    let (disk, to) = (SimDisk::new(), SimDisk::new());
+    let (store, model) = filled(&disk, &mut dice);
+    let version = store.backup_simulated(&to).expect("both disks are well");
+    let end = to.operations();
+    let mut seen = HashSet::new();
+    for cut in to.cuts() {
+        for image in cut.new_images(dice.next()).take(40) {
+            if seen.insert(image.hash()) {
+                let is_there = copy_on(&image.disk(), version, &model);
+                assert!(is_there || cut.at() < end, "a copy that was acknowledged is lost");
+            }
+        }
+    }
+    seen.len()
+}
+
+/// Every operation and read of a copy failing, on either disk.
+pub fn fail_backup() {
+    let mut struck = 0;
+    for (failure, sticky) in KINDS.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        for on_source in [false, true] {
+            let (disk, mut dice) = (SimDisk::new(), Dice::new(1));
+            let (store, model) = filled(&disk, &mut dice);
+            store.close().expect("the disk is well");
+            drop(store);
+            for nth in 0.. {
+                // Opened anew, so that each page is read.
+                let store = options().open_simulated(&disk).expect("the disk is well");
+                let to = SimDisk::new();
+                let failing = if on_source { &disk } else { &to };
+                let before = failing.fired();
+                failing.fail(Fault { failure, nth, sticky });
+                let copied = store.backup_simulated(&to);
+                let fired = failing.fired() > before;
+                failing.heal();
+                let version = store.snapshot().version();
+                match copied {
+                    Ok(copied) => assert_eq!(copied, version),
+                    Err(error) => {
+                        assert!(fired && is_typed(&error), "{failure:?} at {nth}: {error:?}");
+                        // The name may have been given before the directory's sync failed.
+                        if !copy_on(&to, version, &model) && !store_is_poisoned(&store) {
+                            store.backup_simulated(&to).expect("the disks are well again");
+                        }
+                    }
+                }
+                if !store_is_poisoned(&store) {
+                    assert!(copy_on(&to, version, &model));
+                }
+                if !fired {
+                    break;
+                }
+                struck += 1;
+            }
+        }
+    }
+    println!("backup: {struck} failures injected");
+}
+
+/// Every operation and read of a compaction failing.
+pub fn fail_compaction() {
+    let mut struck = 0;
+    for (failure, sticky) in KINDS.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        for nth in 0.. {
+            let (disk, mut dice) = (SimDisk::new(), Dice::new(2));
+            let (store, model) = filled(&disk, &mut dice);
+            disk.fail(Fault { failure, nth, sticky });
+            let failed = compact(&store);
+            let fired = disk.fired() > 0;
+            disk.heal();
+            let version = store.snapshot().version();
+            if let Err(error) = failed {
+                assert!(fired && is_typed(&error), "{failure:?} at {nth}: {error:?}");
+            }
+            if !store_is_poisoned(&store) {
+                compact(&store).expect("the disk is well again");
+                store.check().expect("nothing is lost");
+            }
+            let _ = store.close();
+            drop(store);
+            let store = options().open_simulated(&disk).expect("the disk is well again");
+            assert_eq!(store.snapshot().version(), version);
+            assert!(compare_scan(&store.snapshot(), &model).is_ok(), "{failure:?} at {nth}");
+            store.check().expect("nothing is lost");
+            if !fired {
+                break;
+            }
+            struck += 1;
+        }
+    }
+    println!("compaction: {struck} failures injected");
+}
+
+fn compact(store: &Store) -> Result<()> {
+    while !store.compact(Budget::pages(9))?.is_done {}
+    Ok(())
+}
+
+fn store_is_poisoned(store: &Store) -> bool {
+    matches!(store.sync(), Err(Error::Poisoned))
+}
+
+fn is_typed(error: &Error) -> bool {
+    matches!(error, Error::Io(_) | Error::Full { .. } | Error::Poisoned | Error::Closed)
+}
