@@ -8,6 +8,11 @@ ci:
 loom:
     cd loom-tests && RECTO_LOOM_BOUND=3 cargo test --release
 
+# Whole stores under shuttle: 10 million schedules in all, hours. A schedule that fails is printed;
+# RECTO_SHUTTLE_REPLAY=.. with the name of its test runs it alone; RECTO_SHUTTLE_SECONDS=.. stops.
+shuttle seed="1":
+    cd shuttle-tests && RECTO_SHUTTLE_SEED={{seed}} RECTO_SHUTTLE_SCHEDULES=1430000 cargo test --release
+
 # One fuzz target (pages, keys, replay, operations, open) for so many seconds.
 fuzz target seconds="600":
     cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}} -timeout=20 -len_control=0 -max_len=2048

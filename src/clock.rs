@@ -5,6 +5,7 @@
 use crate::sync::{
     PlainArc,
     atomic::{AtomicU64, Ordering::Relaxed},
+    now,
 };
 use std::{
     fmt,
@@ -67,7 +68,7 @@ struct Monotonic(Instant);
 
 impl Clock for Monotonic {
     fn now(&self) -> Duration {
-        self.0.elapsed()
+        now() - self.0
     }
 }
 
@@ -89,7 +90,7 @@ impl StoreClock {
 
 impl Default for StoreClock {
     fn default() -> StoreClock {
-        StoreClock::of(Monotonic(Instant::now()))
+        StoreClock::of(Monotonic(now()))
     }
 }
 

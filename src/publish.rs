@@ -17,11 +17,12 @@
 use std::panic::Location;
 
 use crate::sync::{
-    Arc, Guard, OnceLock, Pointer,
+    Arc, Guard, OnceLock, Pointer, Twin,
     atomic::{
         AtomicBool, AtomicU8, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
+    is_planted,
 };
 
 /// The count of commits; every request that answers Ok takes one, gapless.
@@ -119,7 +120,7 @@ impl Leased for Lease {
     #[inline]
     fn is_released(&self) -> bool {
         // Acquire: pairs with the Release in `Pin::drop`.
-        self.released.load(Acquire)
+        self.released.load(Acquire) || is_planted(Twin::PinsIgnored)
     }
 }
 

@@ -1,30 +1,35 @@
-//! The one door to threads, locks, atomics, the published pointer and the queue's channel.
-//! Owns: which implementation stands behind every name. [`production`] is std, arc-swap and flume;
-//! [`modeled`] is loom's types, with stand-ins of the same meaning for what loom cannot see into.
-//! Keeps I7: no other room names `std::sync`, `std::thread`, `arc_swap`, flume or loom.
+//! The one door to threads, locks, atomics, time, the published pointer and the queue's channel.
+//! Owns: which implementation stands behind every name, and the bugs that a test may plant.
+//! In production these are std, arc-swap and flume; for loom and for shuttle their types, with
+//! stand-ins of the same meaning for what neither can see into.
+//! Keeps I7: no other room names `std::sync`, `std::thread`, `arc_swap`, flume, loom or shuttle.
 //! Absent on purpose: poisoning of locks. A panic in a user's closure is caught where it is run,
 //! and nothing of ours panics while it holds a lock over half-changed data; so [`lock`] goes on.
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub mod channel;
 #[cfg(loom)]
 mod modeled;
-#[cfg(all(feature = "pointer-lock", not(loom)))]
+#[cfg(all(feature = "pointer-lock", not(any(loom, shuttle))))]
 mod pointer_lock;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod pointer_modeled;
-#[cfg(not(any(feature = "pointer-lock", loom)))]
+#[cfg(not(any(feature = "pointer-lock", loom, shuttle)))]
 mod pointer_swap;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod production;
+#[cfg(shuttle)]
+mod scheduled;
 
 /// Counts what no model looks at and what may outlive one: the causes of errors.
 pub use std::sync::Arc as PlainArc;
 
 #[cfg(loom)]
 pub use modeled::*;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use production::*;
+#[cfg(shuttle)]
+pub use scheduled::*;
 use std::{sync::PoisonError, time::Duration};
 
 /// Locks `mutex`, also if a thread panicked while it held it.
@@ -46,4 +51,26 @@ pub fn wait_timeout<'a, T>(
     let (guard, result) =
         condvar.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner);
     (guard, result.timed_out())
+}
+
+/// A bug that a test under shuttle plants in the protocol, to show that its scenario finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twin {
+    /// A group is answered before it is published.
+    AnsweredBeforePublished,
+    /// What is given up is used again at once, whoever may still read it.
+    PinsIgnored,
+    /// The writer ends though a send is still in flight.
+    FlightIgnored,
+    /// Whoever leaves the gate does not wake the writer.
+    SleeperForgotten,
+    /// A group whose sync failed is published all the same.
+    PublishedThoughUnsynced,
+}
+
+/// Whether `twin` is planted: never, but under shuttle.
+#[cfg(not(shuttle))]
+#[inline]
+pub const fn is_planted(_: Twin) -> bool {
+    false
 }

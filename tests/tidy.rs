@@ -27,7 +27,8 @@ const SYNC_ROOM: &str = "sync";
 /// The rooms of I8.
 const UNSAFE_ROOMS: [&str; 3] = ["src/storage/map.rs", "src/pager/frames.rs", "src/txn/queue.rs"];
 /// Where sources are.
-const FOLDERS: [&str; 6] = ["src", "cli", "tests", "loom-tests", "fuzz", "benches"];
+const FOLDERS: [&str; 7] =
+    ["src", "cli", "tests", "loom-tests", "shuttle-tests", "fuzz", "benches"];
 /// Names that gather what nobody owns.
 const NO_ROOMS: [&str; 6] = ["util", "utils", "helper", "helpers", "common", "misc"];
 

@@ -5,12 +5,9 @@
 use super::LockMode;
 use crate::{
     error::{Error, Result},
-    sync::{Arc, Mutex, lock, thread},
+    sync::{Arc, Mutex, lock, now, thread},
 };
-use std::{
-    process,
-    time::{Duration, Instant},
-};
+use std::{process, time::Duration};
 
 /// The first and the longest pause between two attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -19,11 +16,11 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Repeats `attempt` until it answers true or `timeout` has passed; at least once, and once more at
 /// the very end. The answer is the last attempt's.
 pub fn wait(timeout: Duration, mut attempt: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let started = Instant::now();
+    let started = now();
     let mut pause = PAUSE_MIN;
     loop {
         // Asked before the attempt, so that the last attempt comes after the time is up.
-        let left = timeout.saturating_sub(started.elapsed());
+        let left = timeout.saturating_sub(now() - started);
         if attempt()? {
             return Ok(true);
         }

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Resource, Result},
     stats,
     sync::{
-        Condvar, Mutex, lock,
+        Condvar, Mutex, lock, now,
         thread::{self, JoinHandle},
         wait_timeout,
     },
@@ -16,10 +16,7 @@ use crate::{
         writer::{Engine, Writer},
     },
 };
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The threads, and whether the writer still runs.
 pub(super) struct Running {
@@ -81,10 +78,10 @@ impl Shared {
     pub(super) fn close(&self) -> Result<Closed> {
         self.requests.close();
         let timeout = self.engine.options.close_timeout;
-        let began = Instant::now();
+        let began = now();
         let mut ended = lock(&self.running.ended);
         while !*ended {
-            let Some(left) = timeout.checked_sub(began.elapsed()) else {
+            let Some(left) = timeout.checked_sub(now() - began) else {
                 return Err(Error::Full { what: Resource::Queue });
             };
             (ended, _) = wait_timeout(&self.running.changed, ended, left);

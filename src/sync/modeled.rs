@@ -40,3 +40,8 @@ pub mod thread {
         yield_now();
     }
 }
+
+/// The present moment.
+pub fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,6 +1,6 @@
 //! The published pointer in models. Owns: [`Pointer`], and the loan that it gives.
 
-use super::{Arc, atomic};
+use super::{Arc, PlainArc, atomic};
 
 /// A linearizable cell: a load answers what the last store before it in one order of all
 /// stored.
@@ -13,13 +13,13 @@ pub struct Pointer<T> {
     order: atomic::AtomicUsize,
     /// The outer `Arc` is std's: a load that is overtaken while it clones keeps the old value,
     /// as arc-swap's debts do.
-    current: std::sync::Mutex<std::sync::Arc<Arc<T>>>,
+    current: std::sync::Mutex<PlainArc<Arc<T>>>,
 }
 
 impl<T> Pointer<T> {
     /// A pointer to `first`.
     pub fn new(first: Arc<T>) -> Pointer<T> {
-        let current = std::sync::Mutex::new(std::sync::Arc::new(first));
+        let current = std::sync::Mutex::new(PlainArc::new(first));
         Pointer { order: atomic::AtomicUsize::new(0), current }
     }
 
@@ -37,7 +37,7 @@ impl<T> Pointer<T> {
 
     /// Replaces the pointer.
     pub fn store(&self, next: Arc<T>) {
-        let next = std::sync::Arc::new(next);
+        let next = PlainArc::new(next);
         self.order.fetch_add(1, atomic::Ordering::AcqRel);
         let last = std::mem::replace(&mut *self.current.lock().unwrap(), next);
         drop(last);

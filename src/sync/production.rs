@@ -31,3 +31,9 @@ pub mod channel {
 
 /// Values that each thread has its own of.
 pub use std::thread_local;
+
+/// The present moment.
+#[inline]
+pub fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -23,7 +23,7 @@ use crate::{
         write::{DirtyPage, Extent},
     },
     publish::{Generation, Lease, Pin, Version},
-    sync::Arc,
+    sync::{Arc, now},
     wal::Position,
 };
 use std::time::{Duration, Instant};
@@ -117,7 +117,7 @@ impl Writer {
                 self.await_checkpoint();
                 continue;
             }
-            let waits = self.durable.retry.is_some_and(|(at, _)| Instant::now() < at);
+            let waits = self.durable.retry.is_some_and(|(at, _)| now() < at);
             if waits || self.start_checkpoint().is_err() {
                 return Err(Error::Full { what: lacking });
             }
@@ -142,7 +142,7 @@ impl Writer {
 
     /// Starts a checkpoint at half of the limits.
     pub(super) fn maybe_checkpoint(&mut self) {
-        let waits = self.durable.retry.is_some_and(|(at, _)| Instant::now() < at);
+        let waits = self.durable.retry.is_some_and(|(at, _)| now() < at);
         if self.wants_checkpoint() && !waits && !self.engine.checkpointer.is_busy() {
             // A failure is kept in `durable.failure` and tried again with backoff.
             let _ = self.start_checkpoint();
@@ -155,7 +155,7 @@ impl Writer {
         let (at, _) = self.durable.retry?;
         let is_idle =
             !self.engine.checkpointer.is_busy() && self.engine.pipeline.poison().is_none();
-        (is_idle && self.wants_checkpoint()).then(|| at.saturating_duration_since(Instant::now()))
+        (is_idle && self.wants_checkpoint()).then(|| at.saturating_duration_since(now()))
     }
 
     fn wants_checkpoint(&self) -> bool {
@@ -341,7 +341,7 @@ impl Writer {
     fn note_failure(&mut self, error: &Error) {
         metrics::add(&self.engine.metrics.checkpoint_failures, 1);
         let pause = self.durable.retry.map_or(BACKOFF_MIN, |(_, pause)| pause);
-        self.durable.retry = Some((Instant::now() + pause, (pause * 2).min(BACKOFF_MAX)));
+        self.durable.retry = Some((now() + pause, (pause * 2).min(BACKOFF_MAX)));
         self.durable.failure = Some(error.clone());
         let failed = || Event::CheckpointFailed { error: error.clone(), retry_after: pause };
         self.engine.options.events.report(failed);

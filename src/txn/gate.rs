@@ -21,11 +21,12 @@ use std::time::Instant;
 
 use super::patience::Patience;
 use crate::sync::{
-    OnceLock,
+    OnceLock, Twin,
     atomic::{
         AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},
     },
+    is_planted, now,
     thread::{self, Thread},
 };
 
@@ -49,7 +50,7 @@ pub struct Glimpse(u64);
 impl Glimpse {
     /// Nobody is inside and nobody can come in: what is queued now is all that there will ever be.
     pub fn is_final(self) -> bool {
-        self.0 & CLOSED != 0 && self.0 & IN_FLIGHT == 0
+        self.0 & CLOSED != 0 && (self.0 & IN_FLIGHT == 0 || is_planted(Twin::FlightIgnored))
     }
 
     /// How many sends are in flight.
@@ -133,7 +134,7 @@ impl Gate {
             return;
         }
         while self.word.load(Acquire) & SLEEPING != 0 {
-            match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+            match deadline.map(|at| at.saturating_duration_since(now())) {
                 None => thread::park(),
                 Some(left) if left.is_zero() => {
                     self.word.fetch_and(!SLEEPING, AcqRel);
@@ -160,6 +161,8 @@ impl Drop for Passage<'_> {
         // One step for both counts. Release: pairs with `glimpse`; the request is in the queue
         // before.
         let before = self.0.word.fetch_add(OVER_ONE.wrapping_sub(IN_FLIGHT_ONE), AcqRel);
-        self.0.wake_after(before);
+        if !is_planted(Twin::SleeperForgotten) {
+            self.0.wake_after(before);
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// How often one looks: as long as a park and a waking across cores take, some 25 us. Models need
 /// none.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 1000 };
+const SPINS: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 1000 };
 /// The most waits that go to sleep at once after looks that were in vain.
 const PENALTY_MAX: u32 = 31;
 
@@ -46,7 +46,7 @@ impl Patience {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

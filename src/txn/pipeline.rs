@@ -17,9 +17,9 @@ use crate::{
     event::{Event, Events},
     publish::{Published, Version},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, Twin,
         atomic::{AtomicU64, Ordering},
-        lock, wait, wait_timeout,
+        is_planted, lock, now, wait, wait_timeout,
     },
     wal::Syncer,
 };
@@ -164,7 +164,7 @@ impl Pipeline {
     /// Asks for a sync of what is visible and not durable, without waiting for it.
     pub fn want_sync(&self) {
         let mut state = lock(&self.state);
-        state.sync_by = Some(Instant::now());
+        state.sync_by = Some(now());
         self.changed.notify_all();
     }
 
@@ -233,7 +233,7 @@ impl Pipeline {
                     return Some(VecDeque::new());
                 }
             }
-            let due = state.sync_by.map(|by| by.saturating_duration_since(Instant::now()));
+            let due = state.sync_by.map(|by| by.saturating_duration_since(now()));
             match due {
                 Some(Duration::ZERO) => return Some(VecDeque::new()),
                 _ if state.ended => return None,
@@ -246,7 +246,7 @@ impl Pipeline {
     fn settle(&self, mut groups: VecDeque<Group>, syncer: &Syncer) {
         let due = {
             let state = lock(&self.state);
-            state.sync_by.is_some_and(|by| by <= Instant::now())
+            state.sync_by.is_some_and(|by| by <= now())
         };
         let mut settled = Vec::new();
         while self.poison().is_none() && groups.front().is_some_and(|group| !group.needs_sync) {
@@ -265,6 +265,9 @@ impl Pipeline {
                 let mut settled = Vec::new();
                 for mut group in groups {
                     if group.last <= version {
+                        if is_planted(Twin::AnsweredBeforePublished) {
+                            std::mem::take(&mut group.acks).into_iter().for_each(Acknowledge::done);
+                        }
                         self.show(&mut group);
                         for ack in group.acks {
                             ack.done();
@@ -277,7 +280,14 @@ impl Pipeline {
                 self.owe(settled);
                 self.note_durable(version);
             }
-            Err(error) => self.fail_all(groups, &error),
+            Err(error) => {
+                if is_planted(Twin::PublishedThoughUnsynced) {
+                    for group in &mut groups {
+                        self.show(group);
+                    }
+                }
+                self.fail_all(groups, &error);
+            }
         }
     }
 
@@ -287,9 +297,9 @@ impl Pipeline {
             return Err(error.clone());
         }
         lock(&self.state).sync_by = None;
-        let began = Instant::now();
+        let began = now();
         let synced = syncer.sync();
-        self.metrics.sync_latency.record(began.elapsed());
+        self.metrics.sync_latency.record(now() - began);
         add(&self.metrics.log_syncs, 1);
         if let Err(error) = &synced {
             // Never retried: a later sync can report success with the data lost (I10).
@@ -313,7 +323,7 @@ impl Pipeline {
         }
         // Counted before the answers, so that whoever has one finds it counted.
         if !group.acks.is_empty() {
-            self.metrics.commit_latency.record(group.began.elapsed());
+            self.metrics.commit_latency.record(now() - group.began);
         }
     }
 
@@ -334,7 +344,7 @@ impl Pipeline {
             // answer for each commit.
             let acks: Acks = group.acks.into_iter().filter(|ack| ack.is_awaited()).collect();
             if acks.iter().any(|ack| ack.wants_sync()) {
-                state.sync_by = Some(Instant::now());
+                state.sync_by = Some(now());
                 self.changed.notify_all();
             }
             if !acks.is_empty() {
@@ -388,7 +398,7 @@ mod tests {
             last: Version(5),
             needs_sync,
             sync_by: None,
-            began: Instant::now(),
+            began: now(),
             acks: vec![Box::new(ControlAck(promise))],
         });
         (pipeline, commit)

@@ -14,7 +14,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -27,7 +27,7 @@ use crate::{
     sync::{
         Arc, Mutex,
         channel::{self, Receiver, SendTimeoutError, Sender, TrySendError},
-        lock, thread,
+        lock, now, thread,
     },
 };
 
@@ -144,7 +144,7 @@ impl<R: Send> Requests<R> {
             return self.try_send(request);
         }
         // A limit beyond what the clock can tell is none.
-        if Instant::now().checked_add(timeout).is_none() {
+        if now().checked_add(timeout).is_none() {
             return self.send(request);
         }
         let Some(_passage) = shared.gate.enter() else {
@@ -226,7 +226,7 @@ impl<R> Inbox<R> {
     /// thread.
     pub fn recv(&mut self, timeout: Option<Duration>) -> Received<R> {
         // A time beyond what the clock can tell is none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         loop {
             let seen = self.shared.gate.glimpse();
             if seen.is_nudged() {
@@ -242,7 +242,7 @@ impl<R> Inbox<R> {
             // Empty. Room enough for all who stand in line; one whose turn it was may have
             // forgotten it.
             self.shared.line.call_all();
-            if deadline.is_some_and(|at| at <= Instant::now()) {
+            if deadline.is_some_and(|at| at <= now()) {
                 return Received::TimedOut;
             }
             self.shared.gate.sleep(seen, deadline);

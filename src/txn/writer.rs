@@ -25,7 +25,7 @@ use crate::{
     page::PageId,
     pager::{Pager, Pages, write::WritePager},
     publish::{Bell, Generation, Published, Version},
-    sync::{Arc, thread},
+    sync::{Arc, now, thread},
     wal::{Log, Syncer},
 };
 use std::time::{Duration, Instant};
@@ -193,7 +193,7 @@ impl Writer {
         match control {
             Control::Sync(promise) => {
                 let (root, last) = (None, self.state.version);
-                let began = Instant::now();
+                let began = now();
                 let (needs_sync, sync_by) = (true, None);
                 let acks: Acks = vec![Box::new(ControlAck(promise))];
                 self.engine.pipeline.hand_over(Group {
@@ -219,7 +219,7 @@ impl Writer {
         let generation = self.next_generation();
         let mut gathered = Gathered {
             start: self.state.begin_group(generation),
-            began: Instant::now(),
+            began: now(),
             acks: Vec::new(),
             undone: Vec::new(),
             requests: 0,
@@ -251,7 +251,7 @@ impl Writer {
             return Some(request);
         }
         let delay = self.engine.options.commit_delay;
-        let left = delay.checked_sub(gathered.began.elapsed()).filter(|left| !left.is_zero())?;
+        let left = delay.checked_sub(now() - gathered.began).filter(|left| !left.is_zero())?;
         if !gathered.needs_sync {
             return None;
         }
@@ -464,7 +464,7 @@ impl Writer {
     /// since then come back when the readers of earlier generations are gone.
     pub(super) fn republish(&mut self, generation: Generation) {
         let root = Some(self.root(generation));
-        let (last, began) = (self.state.version, Instant::now());
+        let (last, began) = (self.state.version, now());
         let (needs_sync, sync_by, acks) = (false, None, Vec::new());
         self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
     }

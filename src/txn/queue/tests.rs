@@ -2,6 +2,7 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     task::{Wake, Waker},
+    time::Instant,
 };
 
 use super::{
