@@ -18,7 +18,7 @@ use crate::{
     publish::{Bell, Generation, Pin, Version},
     sync::Arc,
     tree::{Tree, cursor::Range, relocate::Spot},
-    wal::Op,
+    wal::{Op, Ops},
 };
 use std::ops::Bound;
 
@@ -53,7 +53,8 @@ pub struct Limits {
     pub dirty_bytes: u64,
 }
 
-/// Where a request began, to go back to.
+/// Where a request or a group began, to go back to.
+#[derive(Clone)]
 pub struct Savepoint {
     pages: PageSavepoint,
     catalog: Catalog,
@@ -131,6 +132,31 @@ impl WriteState {
         self.ops.truncate(point.ops);
         self.large = false;
         self.broken = None;
+    }
+
+    /// Undoes the request in progress, which began at `point` within a group that began at `start`.
+    /// If it changed pages that earlier requests of the group had made, the group is undone, and
+    /// what was kept of it is applied again from its operations, as a recovery would.
+    ///
+    /// # Errors
+    /// Why that failed. Then nothing of the group is left.
+    pub fn undo_request(&mut self, point: Savepoint, start: &Savepoint) -> Result<()> {
+        if !self.pages.has_meddled() {
+            self.undo(point);
+            return Ok(());
+        }
+        let kept = self.ops[..point.ops].to_vec();
+        let requests = point.version.0 - start.version.0;
+        self.undo(start.clone());
+        self.begin_request();
+        let mut replayed = Ops::new(&kept).try_for_each(|op| self.replay(&op?));
+        replayed = replayed.and_then(|()| self.finish_request(requests));
+        if replayed.is_err() {
+            self.undo(start.clone());
+        }
+        self.ops = kept;
+        self.pages.isolate();
+        replayed
     }
 
     /// Ends the request in progress, which takes `versions` versions.
