@@ -11,6 +11,7 @@ mod loads;
 mod peers;
 mod reads;
 mod rows;
+mod threads;
 mod writes;
 
 use peers::{Mode, NAMES, Recto};
@@ -55,10 +56,10 @@ fn main() -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
-    if let [puts, dir, count] = words.as_slice()
+    if let [puts, how, dir, count] = words.as_slice()
         && puts == "puts"
     {
-        writes::spin(Path::new(dir), count.parse().expect("a count"));
+        writes::spin(how, Path::new(dir), count.parse().expect("a count"));
         return ExitCode::SUCCESS;
     }
     let Some(asked) = asked(&words) else {
@@ -112,6 +113,7 @@ fn run(asked: &Asked) {
         loads::run(root.path(), asked.load_entries, asked.load_rounds, &ways);
     }
     writes::run(root.path(), asked.rounds.min(5), &asked.names, &wanted);
+    threads::run(root.path(), asked.rounds.min(5), &asked.names, &wanted);
     if !["get", "range", "full scan"].iter().any(|row| asked.only.starts_with(row) || wanted(row)) {
         return;
     }

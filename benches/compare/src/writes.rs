@@ -6,28 +6,33 @@ use crate::{
     peers::{self, Mode, Peer, Recto},
     rows::{By, Contestant, row, row_probed},
 };
-use std::{path::Path, thread};
+use std::{path::Path, thread, time::Duration};
 
 /// What a preloaded store holds.
 const PRELOADED: u64 = 200_000;
 /// Where the numbers of new entries begin.
 const NEW: u64 = 1 << 40;
 
-/// One-key commits of recto alone, for a profiler, over a store that is there: waited for, then
-/// submitted.
-pub fn spin(dir: &Path, count: u64) {
-    let recto = Recto::open(dir, Mode::NoSync);
-    let (_, took) = time(|| (NEW..NEW + count).for_each(|i| recto.put(&key(i), &value(i))));
-    println!("waited {:?} each, cpu {:?}", took.wall / count as u32, took.process / count as u32);
-    let (_, took) = time(|| {
-        let last = (NEW..NEW + count).map(|i| recto.submit(&key(i), &value(i))).last();
-        last.expect("some commit").wait().expect("recto commits");
+/// Commits of recto alone, for a profiler, over a store that is there: `waited` or `submitted` for
+/// keys without a sync, `batches` of a thousand without one, `durable` from 50 clients.
+pub fn spin(how: &str, dir: &Path, count: u64) {
+    let mode = if how == "durable" { Mode::Durable } else { Mode::NoSync };
+    let recto = Recto::open(dir, mode);
+    let all = NEW..NEW + count;
+    let ((), took) = time(|| match how {
+        "waited" => all.for_each(|i| recto.put(&key(i), &value(i))),
+        "submitted" => {
+            let last = all.map(|i| recto.submit(&key(i), &value(i))).last();
+            last.expect("some commit").wait().expect("recto commits");
+        }
+        "batches" => all.step_by(1000).for_each(|first| {
+            recto.batch(&mut (first..first + 1000).map(|i| (key(i), value(i))));
+        }),
+        "durable" => commit_from(&recto, 50, count / 50, 0),
+        _ => panic!("{how} is no way to commit"),
     });
-    println!(
-        "submitted {:?} each, cpu {:?}",
-        took.wall / count as u32,
-        took.process / count as u32
-    );
+    let each = |time: Duration| time / count as u32;
+    println!("{how}: {:?} each, cpu {:?}", each(took.wall), each(took.process));
 }
 
 /// Runs all rows that `wanted` wants, over the peers called `names`.
@@ -42,6 +47,10 @@ pub fn run(root: &Path, rounds: usize, names: &[&str], wanted: &dyn Fn(&str) -> 
     let title = "batches of 1,000 random inserts into 200 k, not durable, per insert";
     if wanted(title) {
         batches(root, title, rounds, names);
+    }
+    let title = "removal of 100 k of 200 k in random order, one transaction, per removal";
+    if wanted(title) {
+        removals(root, title, rounds, names);
     }
     let title = "one-key commits without sync, waited for";
     if wanted(title) {
@@ -165,6 +174,18 @@ fn inserted_batches(root: &Path, batches: u64, with_close: bool) -> Contestant<'
         drop(recto);
         (batches * 1000, took)
     })
+}
+
+fn removals(root: &Path, title: &str, rounds: usize, names: &[&str]) {
+    let cases = names.iter().map(|&name| {
+        Contestant::own(name, move |_| {
+            // Keys have no order of their own: every second number is a random half.
+            let mut keys = (0..PRELOADED).step_by(2).map(key);
+            let took = on_preloaded(root, name, true, |peer| peer.remove(&mut keys));
+            (PRELOADED / 2, took)
+        })
+    });
+    row(title, By::Wall, rounds, cases.collect());
 }
 
 fn singles(root: &Path, title: &str, rounds: usize, names: &[&str]) {

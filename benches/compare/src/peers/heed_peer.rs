@@ -1,8 +1,8 @@
 //! LMDB, through heed. Durable with the default flags; `NO_SYNC` for the rows that do not sync.
 
-use super::{Entries, Mode, Peer, word};
+use super::{Entries, Keys, Mode, Peer, Session, word};
 use crate::entries::{self, Key, Value};
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, WithTls, types::Bytes};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithTls, types::Bytes};
 use std::{ops::Bound, path::Path};
 
 /// An LMDB environment with one database.
@@ -26,6 +26,14 @@ impl Lmdb {
         let db = env.create_database(&mut tx, Some("entries")).unwrap();
         tx.commit().unwrap();
         Lmdb { env, db }
+    }
+
+    fn ahead(&self, tx: &RoTxn<'_>, from: &Key, count: usize) -> u64 {
+        let range = (Bound::Included(&from[..]), Bound::Unbounded);
+        self.db.range(tx, &range).unwrap().take(count).fold(0, |sum, entry| {
+            let (key, value) = entry.unwrap();
+            sum.wrapping_add(word(key)).wrapping_add(word(value))
+        })
     }
 }
 
@@ -52,15 +60,9 @@ impl Peer for Lmdb {
         keys.iter().map(get).fold(0, u64::wrapping_add)
     }
 
-    fn ranges(&self, keys: &[Key], len: usize) -> u64 {
+    fn ranges(&self, keys: &[Key], count: usize) -> u64 {
         let tx = self.env.read_txn().unwrap();
-        keys.iter().fold(0, |sum, key| {
-            let from = (Bound::Included(key.as_slice()), Bound::Unbounded);
-            self.db.range(&tx, &from).unwrap().take(len).fold(sum, |sum: u64, entry| {
-                let (key, value) = entry.unwrap();
-                sum.wrapping_add(word(key)).wrapping_add(word(value))
-            })
-        })
+        keys.iter().map(|key| self.ahead(&tx, key, count)).fold(0, u64::wrapping_add)
     }
 
     fn scan(&self) -> u64 {
@@ -85,8 +87,31 @@ impl Peer for Lmdb {
         tx.commit().expect("lmdb commits");
     }
 
+    fn remove(&self, keys: &mut Keys<'_>) {
+        let mut tx = self.env.write_txn().unwrap();
+        for key in keys {
+            self.db.delete(&mut tx, &key).unwrap();
+        }
+        tx.commit().expect("lmdb commits");
+    }
+
+    fn session(&self) -> Box<dyn Session + '_> {
+        Box::new(self)
+    }
+
     fn close(self: Box<Self>) {
         self.env.force_sync().expect("lmdb syncs");
         self.env.prepare_for_closing();
+    }
+}
+
+impl Session for &Lmdb {
+    fn get(&mut self, key: &Key) -> u64 {
+        let tx = self.env.read_txn().unwrap();
+        self.db.get(&tx, key).unwrap().map_or(0, word)
+    }
+
+    fn put(&mut self, key: &Key, value: &Value) {
+        Peer::put(*self, key, value);
     }
 }

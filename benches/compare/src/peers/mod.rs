@@ -1,18 +1,33 @@
 //! The stores that are compared, each behind the calls that the rows need.
 
+mod canopy_peer;
+mod fjall_peer;
 mod heed_peer;
 mod recto_peer;
 mod redb_peer;
+#[cfg(feature = "rocksdb")]
+mod rocks_peer;
+#[cfg(feature = "sqlite")]
+mod sqlite_peer;
 
 use crate::entries::{Key, Value};
 use std::{fs, path::Path};
 
+pub use canopy_peer::Canopy;
+pub use fjall_peer::Fjall;
 pub use heed_peer::Lmdb;
 pub use recto_peer::Recto;
 pub use redb_peer::Redb;
+#[cfg(feature = "rocksdb")]
+pub use rocks_peer::Rocks;
+#[cfg(feature = "sqlite")]
+pub use sqlite_peer::Sqlite;
 
 /// Entries on their way into a peer.
 pub type Entries<'e> = dyn Iterator<Item = (Key, Value)> + Send + 'e;
+
+/// Keys on their way out of a peer.
+pub type Keys<'k> = dyn Iterator<Item = Key> + Send + 'k;
 
 /// What commits promise.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,12 +60,34 @@ pub trait Peer: Sync {
     fn put(&self, key: &Key, value: &Value);
     /// Inserts entries in one transaction, in the order given, by the way that suits the peer best.
     fn batch(&self, entries: &mut Entries<'_>);
+    /// Removes entries in one transaction, in the order given.
+    fn remove(&self, keys: &mut Keys<'_>);
+    /// What one thread of several works through.
+    fn session(&self) -> Box<dyn Session + '_>;
     /// Writes everything to its place and lets go of the store.
     fn close(self: Box<Self>);
 }
 
+/// One thread's way into a peer: each call sees what was committed before it.
+pub trait Session {
+    /// Gets one key; what its value begins with.
+    fn get(&mut self, key: &Key) -> u64;
+    /// Inserts one entry in a transaction of its own.
+    fn put(&mut self, key: &Key, value: &Value);
+}
+
 /// The names of the peers, the one that others are compared with first.
-pub const NAMES: [&str; 3] = ["recto", "lmdb", "redb"];
+pub const NAMES: &[&str] = &[
+    "recto",
+    "lmdb",
+    "redb",
+    "fjall",
+    "canopydb",
+    #[cfg(feature = "rocksdb")]
+    "rocksdb",
+    #[cfg(feature = "sqlite")]
+    "sqlite",
+];
 
 /// Opens a peer in `dir`, which is made if need be.
 pub fn open(name: &str, dir: &Path, mode: Mode) -> Box<dyn Peer> {
@@ -59,6 +96,12 @@ pub fn open(name: &str, dir: &Path, mode: Mode) -> Box<dyn Peer> {
         "recto" => Box::new(Recto::open(dir, mode)),
         "lmdb" => Box::new(Lmdb::open(dir, mode)),
         "redb" => Box::new(Redb::open(dir, mode)),
+        "fjall" => Box::new(Fjall::open(dir, mode)),
+        "canopydb" => Box::new(Canopy::open(dir, mode)),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb" => Box::new(Rocks::open(dir, mode)),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Box::new(Sqlite::open(dir, mode)),
         _ => panic!("no peer is called {name}"),
     }
 }

@@ -1,8 +1,8 @@
 //! recto itself.
 
-use super::{Entries, Mode, Peer, word};
+use super::{Entries, Keys, Mode, Peer, Session, word};
 use crate::entries::{self, KEY_BYTES, Key, VALUE_BYTES, Value};
-use recto::{Batch, Durability, Options, Stats, Store, Table, WriteTx};
+use recto::{Batch, Durability, Options, Reader, Stats, Store, Table, TableRef, WriteTx};
 use std::path::Path;
 
 const ENTRIES: Table<&[u8], &[u8]> = Table::new("entries");
@@ -106,17 +106,6 @@ impl Peer for Recto {
         sum
     }
 
-    fn ranges(&self, keys: &[Key], len: usize) -> u64 {
-        let snapshot = self.store.snapshot();
-        let table = snapshot.table(&ENTRIES).unwrap();
-        keys.iter().fold(0, |sum, key| {
-            table.range(key.as_slice()..).unwrap().take(len).fold(sum, |sum: u64, entry| {
-                let (key, value) = entry.unwrap();
-                sum.wrapping_add(word(key)).wrapping_add(word(value))
-            })
-        })
-    }
-
     fn scan(&self) -> u64 {
         let snapshot = self.store.snapshot();
         let entries = snapshot.table(&ENTRIES).unwrap().iter().unwrap();
@@ -124,6 +113,12 @@ impl Peer for Recto {
             let (key, value) = entry.unwrap();
             sum.wrapping_add(word(key)).wrapping_add(word(value))
         })
+    }
+
+    fn ranges(&self, keys: &[Key], count: usize) -> u64 {
+        let snapshot = self.store.snapshot();
+        let table = snapshot.table(&ENTRIES).unwrap();
+        keys.iter().map(|key| ahead(&table, key, count)).fold(0, u64::wrapping_add)
     }
 
     fn put(&self, key: &Key, value: &Value) {
@@ -138,7 +133,43 @@ impl Peer for Recto {
         self.store.submit(batch).expect("recto takes a batch").wait().expect("recto commits");
     }
 
+    fn remove(&self, keys: &mut Keys<'_>) {
+        let mut batch = Batch::new();
+        for key in keys {
+            batch.remove(&ENTRIES, &key);
+        }
+        self.store.submit(batch).expect("recto takes a batch").wait().expect("recto commits");
+    }
+
+    fn session(&self) -> Box<dyn Session + '_> {
+        Box::new(Handle { store: &self.store, reader: self.store.reader() })
+    }
+
     fn close(self: Box<Self>) {
         self.store.close().expect("recto closes");
+    }
+}
+
+fn ahead(table: &TableRef<'_, &[u8], &[u8]>, from: &Key, count: usize) -> u64 {
+    table.range(&from[..]..).unwrap().take(count).fold(0, |sum, entry| {
+        let (key, value) = entry.unwrap();
+        sum.wrapping_add(word(key)).wrapping_add(word(value))
+    })
+}
+
+/// One thread's reader, and the store to write to.
+struct Handle<'s> {
+    store: &'s Store,
+    reader: Reader,
+}
+
+impl Session for Handle<'_> {
+    fn get(&mut self, key: &Key) -> u64 {
+        let table = self.reader.snapshot().table(&ENTRIES).unwrap();
+        table.get(key).unwrap().map_or(0, word)
+    }
+
+    fn put(&mut self, key: &Key, value: &Value) {
+        self.store.write(|tx| tx.table(&ENTRIES)?.insert(key, value)).expect("recto inserts");
     }
 }

@@ -1,6 +1,6 @@
 //! redb, with a cache that everything fits into.
 
-use super::{Entries, Mode, Peer, word};
+use super::{Entries, Keys, Mode, Peer, Session, word};
 use crate::entries::{self, Key, Value};
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use std::path::Path;
@@ -41,6 +41,15 @@ impl Redb {
     }
 }
 
+type Table = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+fn ahead(table: &Table, from: &Key, count: usize) -> u64 {
+    table.range(from.as_slice()..).unwrap().take(count).fold(0, |sum, entry| {
+        let (key, value) = entry.unwrap();
+        sum.wrapping_add(word(key.value())).wrapping_add(word(value.value()))
+    })
+}
+
 impl Peer for Redb {
     fn gets(&self, keys: &[Key]) -> u64 {
         let table = self.db.begin_read().unwrap().open_table(ENTRIES).unwrap();
@@ -64,22 +73,17 @@ impl Peer for Redb {
         keys.iter().map(get).fold(0, u64::wrapping_add)
     }
 
-    fn ranges(&self, keys: &[Key], len: usize) -> u64 {
-        let table = self.db.begin_read().unwrap().open_table(ENTRIES).unwrap();
-        keys.iter().fold(0, |sum, key| {
-            table.range(key.as_slice()..).unwrap().take(len).fold(sum, |sum: u64, entry| {
-                let (key, value) = entry.unwrap();
-                sum.wrapping_add(word(key.value())).wrapping_add(word(value.value()))
-            })
-        })
-    }
-
     fn scan(&self) -> u64 {
         let table = self.db.begin_read().unwrap().open_table(ENTRIES).unwrap();
         table.iter().unwrap().fold(0, |sum, entry| {
             let (key, value) = entry.unwrap();
             sum.wrapping_add(word(key.value())).wrapping_add(word(value.value()))
         })
+    }
+
+    fn ranges(&self, keys: &[Key], count: usize) -> u64 {
+        let table = self.db.begin_read().unwrap().open_table(ENTRIES).unwrap();
+        keys.iter().map(|key| ahead(&table, key, count)).fold(0, u64::wrapping_add)
     }
 
     fn put(&self, key: &Key, value: &Value) {
@@ -90,7 +94,33 @@ impl Peer for Redb {
         self.write(self.durability(), entries);
     }
 
+    fn remove(&self, keys: &mut Keys<'_>) {
+        let mut tx = self.db.begin_write().unwrap();
+        tx.set_durability(self.durability()).unwrap();
+        let mut table = tx.open_table(ENTRIES).unwrap();
+        for key in keys {
+            table.remove(key.as_slice()).unwrap();
+        }
+        drop(table);
+        tx.commit().expect("redb commits");
+    }
+
+    fn session(&self) -> Box<dyn Session + '_> {
+        Box::new(self)
+    }
+
     fn close(self: Box<Self>) {
         self.write(Durability::Immediate, &mut std::iter::empty());
+    }
+}
+
+impl Session for &Redb {
+    fn get(&mut self, key: &Key) -> u64 {
+        let table = self.db.begin_read().unwrap().open_table(ENTRIES).unwrap();
+        table.get(key.as_slice()).unwrap().map_or(0, |value| word(value.value()))
+    }
+
+    fn put(&mut self, key: &Key, value: &Value) {
+        Peer::put(*self, key, value);
     }
 }

@@ -1,0 +1,114 @@
+//! fjall, with a block cache that everything fits into.
+
+use super::{Entries, Keys, Mode, Peer, Session, word};
+use crate::entries::{self, Key, Value};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use std::path::Path;
+
+/// A fjall database with one keyspace.
+pub struct Fjall {
+    db: Database,
+    entries: Keyspace,
+    mode: Mode,
+}
+
+impl Fjall {
+    /// Opens one.
+    pub fn open(dir: &Path, mode: Mode) -> Fjall {
+        let db = Database::builder(dir).cache_size(4 << 30).open().expect("fjall opens");
+        // Uncompressed, as the others are: random values would not shrink anyway. No key that is
+        // asked for is absent, and fjall's documentation advises to say so.
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .data_block_compression_policy(fjall::config::CompressionPolicy::disabled())
+                .expect_point_read_hits(true)
+        };
+        let entries = db.keyspace("entries", options).expect("fjall opens a keyspace");
+        Fjall { db, entries, mode }
+    }
+
+    fn persist(&self) {
+        if self.mode == Mode::Durable {
+            self.db.persist(PersistMode::SyncData).expect("fjall syncs");
+        }
+    }
+}
+
+fn ahead(entries: &mut dyn Iterator<Item = fjall::Guard>) -> u64 {
+    entries.fold(0, |sum, entry| {
+        let (key, value) = entry.into_inner().unwrap();
+        sum.wrapping_add(word(&key)).wrapping_add(word(&value))
+    })
+}
+
+impl Peer for Fjall {
+    fn gets(&self, keys: &[Key]) -> u64 {
+        let snapshot = self.db.snapshot();
+        let get = |key: &Key| snapshot.get(&self.entries, key).unwrap().map_or(0, |v| word(&v));
+        keys.iter().map(get).fold(0, u64::wrapping_add)
+    }
+
+    fn gets_dependent(&self, start: u64, count: usize, of: u64) -> u64 {
+        let snapshot = self.db.snapshot();
+        (0..count as u64).fold(start, |i, step| {
+            let found = snapshot.get(&self.entries, entries::key(i)).unwrap();
+            found.map_or(0, |value| entries::next(&value, step, of))
+        })
+    }
+
+    fn gets_each(&self, keys: &[Key]) -> u64 {
+        let get = |key: &Key| self.entries.get(key).unwrap().map_or(0, |value| word(&value));
+        keys.iter().map(get).fold(0, u64::wrapping_add)
+    }
+
+    fn ranges(&self, keys: &[Key], count: usize) -> u64 {
+        let snapshot = self.db.snapshot();
+        let range = |key: &Key| ahead(&mut snapshot.range(&self.entries, &key[..]..).take(count));
+        keys.iter().map(range).fold(0, u64::wrapping_add)
+    }
+
+    fn scan(&self) -> u64 {
+        ahead(&mut self.db.snapshot().iter(&self.entries))
+    }
+
+    fn put(&self, key: &Key, value: &Value) {
+        self.entries.insert(key, value.as_slice()).expect("fjall inserts");
+        self.persist();
+    }
+
+    fn batch(&self, entries: &mut Entries<'_>) {
+        let mut batch = self.db.batch();
+        for (key, value) in entries {
+            batch.insert(&self.entries, key, value.as_slice());
+        }
+        batch.commit().expect("fjall commits");
+        self.persist();
+    }
+
+    fn remove(&self, keys: &mut Keys<'_>) {
+        let mut batch = self.db.batch();
+        for key in keys {
+            batch.remove(&self.entries, key);
+        }
+        batch.commit().expect("fjall commits");
+        self.persist();
+    }
+
+    fn session(&self) -> Box<dyn Session + '_> {
+        Box::new(self)
+    }
+
+    fn close(self: Box<Self>) {
+        self.db.persist(PersistMode::SyncAll).expect("fjall syncs");
+    }
+}
+
+impl Session for &Fjall {
+    fn get(&mut self, key: &Key) -> u64 {
+        self.entries.get(key).unwrap().map_or(0, |value| word(&value))
+    }
+
+    fn put(&mut self, key: &Key, value: &Value) {
+        Peer::put(*self, key, value);
+    }
+}
