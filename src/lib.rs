@@ -56,6 +56,8 @@ mod pager;
 mod publish;
 mod reclaim;
 #[cfg(not(loom))]
+mod seeded;
+#[cfg(not(loom))]
 mod stats;
 #[cfg(not(loom))]
 mod storage;
@@ -139,7 +141,7 @@ pub mod raw {
 /// The simulated disk that this repository's crash tests are built on. Not covered by semver.
 #[cfg(all(feature = "simulation", not(loom)))]
 pub mod simulation {
-    pub use crate::storage::sim::*;
+    pub use crate::{seeded::Bug, storage::sim::*};
 }
 
 /// The rooms below the public face, for this repository's own models and fuzz targets. Not covered

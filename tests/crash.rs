@@ -14,6 +14,8 @@ mod faults;
 mod model;
 #[path = "crash/oracle.rs"]
 mod oracle;
+#[path = "crash/seeded.rs"]
+mod seeded;
 #[path = "crash/space.rs"]
 mod space;
 #[path = "crash/storm.rs"]
@@ -26,15 +28,12 @@ mod workload;
 use dice::{Dice, asked_for};
 use model::Model;
 use oracle::{Effort, Tally, check_cuts};
-use recto::{
-    Durability,
-    simulation::{Failure, Fault, SimDisk},
-};
+use recto::simulation::{Bug, Failure, SimDisk};
 use std::{thread, time::Instant};
 use workload::Workload;
 
-/// For each of six workloads.
-const IMAGES: u64 = 17_000;
+/// For each of eight workloads.
+const IMAGES: u64 = 13_000;
 
 fn enumerate(name: &str, workload: Workload) {
     enumerate_with(name, workload, 64);
@@ -43,21 +42,52 @@ fn enumerate(name: &str, workload: Workload) {
 fn enumerate_with(name: &str, workload: Workload, images_per_cut: usize) {
     let wanted = asked_for("RECTO_CRASH_IMAGES").unwrap_or(IMAGES);
     let first = asked_for("RECTO_CRASH_SEED").unwrap_or(0);
-    let effort = Effort { images_per_cut, deeper_once_in: 500 };
+    let effort = Effort {
+        images_per_cut,
+        deeper_once_in: 500,
+        killed_once_in: 60,
+        rotten_per_cut: 4,
+        images: u64::MAX,
+        bug: None,
+    };
     let (mut tally, began) = (Tally::default(), Instant::now());
     for seed in first.. {
         let mut dice = Dice::new(seed);
         let disk = SimDisk::new();
         let history = workload::run(workload, &disk, &mut dice);
         check_cuts(&format!("{name}, seed {seed}"), &disk, &history, effort, &mut dice, &mut tally);
-        if tally.images + tally.deep_images >= wanted {
+        if tally.all() >= wanted {
             break;
         }
     }
-    let Tally { images, deep_images, cuts, .. } = tally;
+    let (rate_of, Tally { images, deep_images, rotten_images, cuts, .. }) = (tally.all(), tally);
     let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-    let rate = (images + deep_images) * 1000 / millis;
-    println!("{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, {rate}/s");
+    let rate = rate_of * 1000 / millis;
+    println!(
+        "{name}: {images} images of {cuts} cuts, {deep_images} of cuts in recovery, \
+         {rotten_images} rotten, {rate}/s"
+    );
+}
+
+/// Every cut of a creation, after a kill at every operation of it; the power is cut again while the
+/// next process opens what the first one left in the page cache.
+#[test]
+fn a_creation_that_was_killed_survives_any_power_cut() {
+    let whole = Effort {
+        images_per_cut: 1000,
+        deeper_once_in: 10,
+        killed_once_in: 1,
+        rotten_per_cut: 20,
+        images: u64::MAX,
+        bug: None,
+    };
+    let mut tally = Tally::default();
+    for seed in 0..4 {
+        let (mut dice, disk) = (Dice::new(seed), SimDisk::new());
+        let history = workload::run(workload::nothing, &disk, &mut dice);
+        check_cuts("creation", &disk, &history, whole, &mut dice, &mut tally);
+    }
+    println!("creation: {} images, {} of cuts in recovery", tally.images, tally.deep_images);
 }
 
 #[test]
@@ -79,6 +109,16 @@ fn transactions_that_spill_survive_any_power_cut() {
 #[test]
 fn checkpoints_under_load_survive_any_power_cut() {
     enumerate("checkpoints", workload::checkpoints);
+}
+
+#[test]
+fn checkpoints_that_fail_survive_any_power_cut() {
+    enumerate("failing checkpoints", workload::failing_checkpoints);
+}
+
+#[test]
+fn commits_that_fail_survive_any_power_cut() {
+    enumerate("failing commits", workload::failing_commits);
 }
 
 #[test]
@@ -117,7 +157,15 @@ fn tables_survive_any_power_cut() {
 
 /// Sweeps over all kinds of failures, each once and for good.
 fn sweep(name: &str, base: impl Fn() -> (SimDisk, u64, Model) + Sync) {
-    let kinds = [Failure::Io, Failure::NoSpace, Failure::ShortWrite, Failure::Sync, Failure::Read];
+    let kinds = [
+        Failure::Io,
+        Failure::NoSpace,
+        Failure::ShortWrite,
+        Failure::Interrupted,
+        Failure::Late,
+        Failure::Sync,
+        Failure::Read,
+    ];
     thread::scope(|scope| {
         for failure in kinds {
             for sticky in [false, true] {
@@ -145,23 +193,31 @@ fn a_store_that_recovers_survives_every_failure() {
 
 #[test]
 fn a_close_on_a_full_disk_says_what_is_durable() {
-    for values in 0..80 {
-        let disk = SimDisk::new();
-        let store = oracle::options().durability(Durability::None);
-        let store = store.open_simulated(&disk).expect("a new store");
-        for value in 0..values {
-            let written =
-                store.write(|tx| tx.table(&model::table(0))?.insert(&[value], &[1; 1500]));
-            written.expect("there is space still");
+    faults::close_on_a_full_disk(None);
+}
+
+/// The list is split in two, so that two cores are at it.
+fn find_every(bugs: &[Bug]) {
+    let first = asked_for("RECTO_CRASH_SEED").unwrap_or(0);
+    let mut missed = Vec::new();
+    for bug in bugs {
+        let began = Instant::now();
+        match seeded::find(*bug, first) {
+            Ok(found) => println!("{bug:?}, {:?}: {found}", began.elapsed()),
+            Err(why) => missed.push(format!("{bug:?}, {:?}: {why}", began.elapsed())),
         }
-        disk.fail(Fault { failure: Failure::NoSpace, nth: 0, sticky: true });
-        let closed = store.close().map(|closed| closed.version);
-        drop(store);
-        let left = disk.cut(disk.operations()).nothing().disk();
-        let again = oracle::options().open_simulated(&left).expect("what is left opens");
-        let version = again.snapshot().version();
-        assert!(closed.is_err() || version == u64::from(values), "{closed:?}, {version} are left");
     }
+    assert!(missed.is_empty(), "bugs that were not found: {missed:#?}");
+}
+
+#[test]
+fn every_seeded_bug_of_the_first_half_is_found() {
+    find_every(&Bug::ALL[..Bug::ALL.len() / 2]);
+}
+
+#[test]
+fn every_seeded_bug_of_the_second_half_is_found() {
+    find_every(&Bug::ALL[Bug::ALL.len() / 2..]);
 }
 
 #[test]

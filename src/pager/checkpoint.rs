@@ -14,6 +14,7 @@ use crate::{
         overflow,
     },
     publish::Version,
+    seeded::Bug,
     sync::Arc,
 };
 
@@ -66,12 +67,19 @@ impl Failure {
 /// Writes `cut` and makes it the newest durable state. The log must be synced through the cut's
 /// version before.
 pub fn write_cut(pager: &Arc<Pager>, cut: &Cut) -> Result<(), Failure> {
+    if pager.seeded().has(Bug::MetaBeforePages) {
+        write_metas(pager, &cut.meta).map_err(Failure::Poisoned)?;
+    }
     write_pages(pager, &cut.pages).map_err(Failure::Abandoned)?;
     for extra in &cut.extras {
         write_extra(pager, extra).map_err(Failure::Abandoned)?;
     }
-    pager.file.sync().map_err(Failure::Poisoned)?;
-    write_metas(pager, &cut.meta).map_err(Failure::Poisoned)
+    if !pager.seeded().has(Bug::PagesUnsynced) {
+        pager.file.sync().map_err(Failure::Poisoned)?;
+    }
+    let forgotten = pager.seeded().has(Bug::FailedMetaForgotten);
+    let failure = if forgotten { Failure::Abandoned } else { Failure::Poisoned };
+    write_metas(pager, &cut.meta).map_err(failure)
 }
 
 /// Makes `meta` the newest meta page, in both slots. A failure leaves it open which one counts.
@@ -79,16 +87,21 @@ pub fn write_metas(pager: &Pager, meta: &Meta) -> Result<()> {
     // The other slot first; then the same meta page over the former newest, so that one rotten bit
     // in the newest never falls back to a state whose pages have been overwritten.
     let other = PageId((meta.sequence % 2) as u32);
-    write_meta(pager, meta, other)?;
-    write_meta(pager, meta, PageId(1 - other.0))
+    let seeded = pager.seeded();
+    let is_first_synced = !seeded.has(Bug::FirstMetaUnsynced) && !seeded.has(Bug::MetasUnsynced);
+    write_meta(pager, meta, other, is_first_synced)?;
+    if seeded.has(Bug::OneMetaSlot) {
+        return Ok(());
+    }
+    write_meta(pager, meta, PageId(1 - other.0), !seeded.has(Bug::MetasUnsynced))
 }
 
-/// Writes one meta page and syncs it.
-fn write_meta(pager: &Pager, meta: &Meta, slot: PageId) -> Result<()> {
+/// Writes one meta page and syncs it, unless a seeded bug forgets that.
+fn write_meta(pager: &Pager, meta: &Meta, slot: PageId, is_synced: bool) -> Result<()> {
     let mut bytes = vec![0; pager.page_bytes];
     bytes[..META_BYTES].copy_from_slice(&meta.encode());
     pager.file.write_at(&bytes, slot.offset(pager.page_bytes))?;
-    pager.file.sync()
+    if is_synced { pager.file.sync() } else { Ok(()) }
 }
 
 /// Writes pages from their frames to their places, adjoining ones in one call, sealed in a copy: a

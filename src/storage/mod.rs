@@ -11,7 +11,7 @@ pub mod prefixed;
 #[cfg(feature = "simulation")]
 pub mod sim;
 
-use crate::{error::Result, sync::Arc};
+use crate::{error::Result, seeded::Seeded, sync::Arc};
 use std::time::Duration;
 
 /// A flat directory of files. Names carry no path separators. Every change of the directory is
@@ -30,6 +30,10 @@ pub trait Storage: Send + Sync + 'static {
     /// Makes creations, renames and removals durable; the first call also the directory's own
     /// entry.
     fn sync_dir(&self) -> Result<()>;
+    /// The bug that a store over this storage has.
+    fn seeded(&self) -> Seeded {
+        Seeded::default()
+    }
 }
 
 /// One open file. All calls take `&self`; overlapping writes are the caller's to avoid.
@@ -54,6 +58,10 @@ pub trait StorageFile: Send + Sync + 'static {
     fn is_named(&self, name: &str) -> Result<bool>;
     /// A read-only map of the file that follows its growth, where the storage has one.
     fn map(&self) -> Option<Arc<map::Map>>;
+    /// The bug that a store over this file has.
+    fn seeded(&self) -> Seeded {
+        Seeded::default()
+    }
 }
 
 /// How a file is locked.

@@ -23,6 +23,7 @@ use crate::{
         write::{DirtyPage, Extent},
     },
     publish::{Generation, Lease, Pin, Version},
+    seeded::Bug,
     sync::{Arc, now},
     wal::Position,
 };
@@ -190,8 +191,13 @@ impl Writer {
         let generation = self.generation;
         match self.cut() {
             Ok((job, lease)) => {
-                self.state.pages.pin_pages(self.state.version, generation, lease);
+                if !self.has(Bug::DurablePinMissing) {
+                    self.state.pages.pin_pages(self.state.version, generation, lease);
+                }
                 self.durable.pending_extras.clone_from(&job.extras);
+                if self.has(Bug::LogReleasedEarly) {
+                    self.log.release(position(job.cut.meta.log))?;
+                }
                 self.engine.checkpointer.start(Box::new(job));
                 Ok(())
             }
@@ -205,13 +211,23 @@ impl Writer {
     /// Takes a cut of the state applied last.
     /// The lease is for [`WritePager::pin_pages`](crate::pager::write::WritePager::pin_pages).
     fn cut(&mut self) -> Result<(Job, Arc<Lease>)> {
-        let pages = self.state.pages.dirty();
+        let mut pages = self.state.pages.dirty();
+        if self.has(Bug::CutLacksNewest) {
+            pages.retain(|dirty| dirty.birth != self.state.version);
+        }
         let (pin, lease) = Pin::new(&self.engine.bell);
         let mut meta = self.durable.meta.clone();
         meta.sequence += 1;
         meta.version = self.state.version;
         meta.next_table = self.state.next_table;
-        meta.log = log_position(self.log.position());
+        if !self.has(Bug::LogPositionStale) {
+            meta.log = log_position(self.log.position());
+        }
+        if self.has(Bug::DurableRunsFreedEarly) {
+            for extent in std::mem::take(&mut self.durable.extras) {
+                self.state.pages.give_pages(extent);
+            }
+        }
         let mut cut = Cut { pages, extras: Vec::new(), meta };
         let mut extents = Vec::new();
         if let Err(error) = self.lay_out_extras(&mut cut, &mut extents) {
@@ -229,7 +245,9 @@ impl Writer {
     fn lay_out_extras(&mut self, cut: &mut Cut, extents: &mut Vec<Extent>) -> Result<()> {
         let birth = self.state.version;
         cut.meta.catalog = None;
-        if !self.state.catalog.is_empty() {
+        if self.has(Bug::CatalogStale) {
+            cut.meta.catalog = self.durable.meta.catalog;
+        } else if !self.state.catalog.is_empty() {
             let mut content = Vec::new();
             self.state.catalog.encode(&mut content);
             let run = self.take_run(content.len(), birth, extents)?;
@@ -421,7 +439,13 @@ impl Writer {
     /// # Errors
     /// The directory is as it was found, or holds the checkpoint; opening it again tells.
     pub fn settle_recovery(&mut self, records: u64) -> Result<()> {
-        if records == 0 {
+        if self.has(Bug::NewLogUnnamed) {
+            return Ok(());
+        }
+        if self.has(Bug::FoundLogReleasedEarly) {
+            self.log.release(self.log.position())?;
+        }
+        if records == 0 || self.has(Bug::ReplayedNotWrittenAgain) {
             renew_meta(self.state.pages.pager(), &mut self.durable, &self.log)?;
             return self.log.release(self.log.position());
         }
@@ -446,7 +470,9 @@ impl Writer {
                 // The log still holds everything: the next opening replays it.
                 Err(Failure::Abandoned(error)) => {
                     self.note_failure(&error);
-                    self.sync_log();
+                    if !self.has(Bug::ClosedWithoutSync) {
+                        self.sync_log();
+                    }
                 }
             }
         }
@@ -473,7 +499,8 @@ impl Writer {
     fn last_checkpoint(&mut self) -> Result<(), Failure> {
         let pager = Arc::clone(self.state.pages.pager());
         let is_new = self.state.version != self.durable.meta.version;
-        if is_new || self.state.pages.dirty_bytes() > 0 {
+        let is_new = is_new || self.state.pages.dirty_bytes() > 0;
+        if is_new && !self.has(Bug::ClosedWithoutPages) {
             let (mut job, _lease) = self.cut().map_err(Failure::Abandoned)?;
             job.cut.meta.log = log_position(Position::NONE);
             return job.carry_out(&pager, &self.syncer, &self.engine.metrics);
@@ -482,6 +509,10 @@ impl Writer {
         meta.log = log_position(Position::NONE);
         meta.sequence += 1;
         write_metas(&pager, &meta).map_err(Failure::Poisoned)
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.syncer.seeded().has(bug)
     }
 
     /// What a check needs to know beside the newest version: all other pages.

@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     event::{Event, Events},
     publish::{Published, Version},
+    seeded::Bug,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, Twin,
         atomic::{AtomicU64, Ordering},
@@ -261,6 +262,12 @@ impl Pipeline {
     }
 
     fn settle(&self, mut groups: VecDeque<Group>, syncer: &Syncer) {
+        if syncer.seeded().has(Bug::AnsweredBeforeSync) {
+            for group in &mut groups {
+                self.publish(group);
+                group.acks.drain(..).for_each(|mut ack| ack.durable());
+            }
+        }
         let due = {
             let state = lock(&self.state);
             state.sync_by.is_some_and(|by| by <= now())
@@ -318,7 +325,9 @@ impl Pipeline {
         let synced = syncer.sync();
         self.metrics.sync_latency.record(now() - began);
         add(&self.metrics.log_syncs, 1);
-        if let Err(error) = &synced {
+        if let Err(error) = &synced
+            && !syncer.seeded().has(Bug::FailedSyncForgotten)
+        {
             // Never retried: a later sync can report success with the data lost (I10).
             self.set_poison(error);
         }

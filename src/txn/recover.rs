@@ -25,6 +25,7 @@ use crate::{
         write::{Extent, WritePager},
     },
     publish::{Bell, Generation, Pin, Version},
+    seeded::Bug,
     storage::{LockMode, Storage, StorageFile, map::Map},
     sync::Arc,
     wal::{Log, Ops, Position, ReplayEnd, ReplayStart, expect_own, replay},
@@ -76,7 +77,14 @@ pub fn open(
     let meta = slots.newest()?;
     fits(options, &meta)?;
     expect_own(&**storage, meta.store_id)?;
-    slots.write_again(&*file, &meta)?;
+    if !storage.seeded().has(Bug::MetaNotWrittenAgain) {
+        slots.write_again(&*file, &meta)?;
+    }
+    let seeded = storage.seeded();
+    if !seeded.has(Bug::FoundNameUnsynced) && !seeded.has(Bug::CreationNameUnsynced) {
+        // The page file's own name, too: segments that are there without it are no store.
+        storage.sync_dir()?;
+    }
     remove_temporaries(&**storage)?;
     let (mut state, durable) = load(file, &meta, options, bell)?;
     let replayed = replay_log(&**storage, &meta, &mut state, options)?;
@@ -174,6 +182,9 @@ pub(super) fn fill(storage: &dyn Storage, file: &dyn StorageFile, options: &Opti
         log: log_position(Position::NONE),
     };
     let bytes = meta_pages(&meta);
+    if storage.seeded().has(Bug::CreatedInPlace) {
+        storage.rename(NEW_PAGE_FILE, PAGE_FILE)?;
+    }
     file.truncate(0)?;
     file.allocate(bytes.len() as u64)?;
     file.write_at(&bytes, 0)?;
@@ -211,9 +222,14 @@ pub(super) fn reserve_beside(
 
 /// Gives what [`reserve`] gave, written whole, its name.
 pub fn reveal(storage: &dyn Storage, file: &dyn StorageFile) -> Result<()> {
-    file.sync()?;
-    storage.rename(NEW_PAGE_FILE, PAGE_FILE)?;
-    storage.sync_dir()
+    let seeded = storage.seeded();
+    if !seeded.has(Bug::CreationUnsynced) {
+        file.sync()?;
+    }
+    if !seeded.has(Bug::CreatedInPlace) {
+        storage.rename(NEW_PAGE_FILE, PAGE_FILE)?;
+    }
+    if seeded.has(Bug::CreationNameUnsynced) { Ok(()) } else { storage.sync_dir() }
 }
 
 /// The two meta pages of a file in which both are `meta`.
@@ -289,6 +305,9 @@ impl Slots {
             (Ok(_) | Err(_), Ok(_)) => [own, other],
             (_, Err(_)) => [other, own],
         };
+        // A process that was killed may have left a write of the other slot in the page cache: it
+        // must not be on its way to the device while this one is.
+        file.sync()?;
         for slot in order {
             file.write_at(&meta.encode(), slot.offset(meta.page_bytes))?;
             file.sync()?;

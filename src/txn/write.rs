@@ -16,6 +16,7 @@ use crate::{
         write::{Savepoint as PageSavepoint, WritePager},
     },
     publish::{Bell, Generation, Pin, Version},
+    seeded::Bug,
     sync::Arc,
     tree::{Tree, cursor::Range, relocate::Spot},
     wal::{Op, Ops},
@@ -129,7 +130,9 @@ impl WriteState {
         self.catalog = point.catalog;
         self.next_table = point.next_table;
         self.version = point.version;
-        self.ops.truncate(point.ops);
+        if !self.pages.pager().seeded().has(Bug::UndoneIsLogged) {
+            self.ops.truncate(point.ops);
+        }
         self.large = false;
         self.broken = None;
     }

@@ -34,6 +34,7 @@ use self::{
 use crate::{
     error::{Error, Limit, Result},
     publish::Version,
+    seeded::Bug,
     storage::Storage,
     sync::Arc,
 };
@@ -101,11 +102,13 @@ impl Log {
         let inherited = segment::names(&*storage)?;
         let number = tail::free_number(&inherited);
         let segment = Segment::create(&*storage, number, segment_bytes)?;
-        let life = segment::random_life();
+        let life = segment::new_life(&*storage);
         let header = SegmentHeader { store_id, life, first: next, segment_bytes, chain, before: 0 };
         segment.file.write_at(&header.encode(), 0)?;
         segment.file.sync()?;
-        storage.sync_dir()?;
+        if !storage.seeded().has(Bug::SegmentNameUnsynced) {
+            storage.sync_dir()?;
+        }
         let position = Position { life, offset: FIRST_RECORD, chain };
         let before = Version(next.0.saturating_sub(1));
         let syncer = Syncer::new(storage, segment_bytes, &segment, position, before, number + 1);
@@ -184,7 +187,7 @@ impl Log {
 
     fn rotate_into(&mut self, segment: &Segment, first: Version) -> Result<u64> {
         let (store_id, segment_bytes) = (self.store_id, self.segment_bytes);
-        let life = segment::random_life();
+        let (seeded, life) = (self.syncer.seeded(), segment::new_life(&**self.syncer.storage()));
         let body: [u8; END_BODY_BYTES] = life.to_le_bytes();
         let synced = Version(0);
         let end = NewRecord { kind: SEGMENT_END, first, last: first, synced, body: &body };
@@ -200,10 +203,14 @@ impl Log {
             before: self.position().life,
         };
         segment.file.write_at(&header.encode(), 0)?;
-        self.syncer.sync_file(&*segment.file)?;
+        if !seeded.has(Bug::SegmentHeaderUnsynced) {
+            self.syncer.sync_file(&*segment.file)?;
+        }
         let ended = self.syncer.with(|tail| tail.append(end, &mut self.scratch))?;
         assert!(ended.chain == chain, "the end is the record that the next header continues");
-        if let Some((_, old)) = self.live.back() {
+        if let Some((_, old)) = self.live.back()
+            && !seeded.has(Bug::OldSegmentUnsynced)
+        {
             self.syncer.sync_file(&*old.file)?;
         }
         let position = Position { life, offset: FIRST_RECORD, chain };

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     publish::Version,
+    seeded::Bug,
     storage::Storage,
 };
 
@@ -82,6 +83,7 @@ pub fn replay(
     loop {
         match walk.record_here()? {
             Here::Commits(header, offset) => walk.visit(header, offset, visit)?,
+            Here::End(_) if storage.seeded().has(Bug::ReplayStopsAtSegment) => return Ok(walk.end),
             Here::End(header) => walk.enter(header)?,
             Here::Damage(torn) => return walk.judge(torn),
         }
@@ -161,13 +163,14 @@ impl<'s> Walk<'s> {
             let Some(header) = self.header_at(offset)? else {
                 continue;
             };
-            if header.chain != self.end.position.chain {
+            let seeded = self.storage.seeded();
+            if header.chain != self.end.position.chain && !seeded.has(Bug::ChainUnchecked) {
                 continue;
             }
             if !self.read_body(&header, offset)? {
                 return Err(self.misfit(&header, offset));
             }
-            if !header.holds(&self.body) {
+            if !header.holds(&self.body) && !seeded.has(Bug::TornTailAccepted) {
                 damage = true;
                 continue;
             }
@@ -224,7 +227,11 @@ impl<'s> Walk<'s> {
     }
 
     fn visit(&mut self, header: Header, offset: u64, visit: &mut Visit<'_>) -> Result<()> {
-        visit(header.first, header.last, &self.body[..header.body_bytes as usize])?;
+        let ops = &self.body[..header.body_bytes as usize];
+        visit(header.first, header.last, ops)?;
+        if self.storage.seeded().has(Bug::ReplayedTwice) {
+            visit(header.first, header.last, ops)?;
+        }
         self.next = following(&self.segment, header.last)?;
         self.end.last = header.last;
         self.end.records += 1;
@@ -275,6 +282,9 @@ impl<'s> Walk<'s> {
         let life = self.segment.header.life;
         let later = Later::find(&mut self.window, life, from, self.next)?;
         torn |= later.any;
+        if later.any && self.storage.seeded().has(Bug::LaterRecordIsDamage) {
+            return Err(self.corrupt("a record stands behind the end"));
+        }
         if let Some((offset, synced)) = later.witness {
             return Err(self.corrupt(format!(
                 "version {due} is missing, but the record at offset {offset} knows version {} as \

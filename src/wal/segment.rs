@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Result},
     options::LOG_PREFIX,
     publish::Version,
+    seeded::Bug,
     storage::{Storage, StorageFile},
     sync::Arc,
 };
@@ -123,7 +124,7 @@ fn checksum_of(header: &[u8]) -> u32 {
 
 /// A number that no segment had before, nor will have: what a recycled segment holds from its
 /// former lives must not count.
-pub fn random_life() -> u64 {
+fn random_life() -> u64 {
     // The standard library's hash keys are the only randomness at hand without a dependency. The
     // clock is mixed in for processes that were copied, keys included.
     let mut hasher = RandomState::new().build_hasher();
@@ -131,6 +132,11 @@ pub fn random_life() -> u64 {
     hasher.write_u128(now.as_nanos());
     hasher.write_u32(std::process::id());
     hasher.finish().max(1)
+}
+
+/// The life of a segment that is put to use in `storage`.
+pub fn new_life(storage: &dyn Storage) -> u64 {
+    if storage.seeded().has(Bug::LifeReused) { 1 } else { random_life() }
 }
 
 /// Writes zeros over a new file's whole length. Reserved space alone would not do: the first write

@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Resource, Result},
     options::LOG_PREFIX,
     publish::Version,
+    seeded::{Bug, Seeded},
     storage::{Storage, StorageFile},
     sync::{Arc, Mutex, lock},
 };
@@ -71,6 +72,7 @@ pub struct Tail {
     synced: Version,
     poisoned: bool,
     spares: Vec<Segment>,
+    seeded: Seeded,
     /// The number in the next new segment's name.
     number: u64,
 }
@@ -88,7 +90,8 @@ impl Tail {
 
     /// Where the next record begins.
     fn next_offset(&self) -> u64 {
-        let align = if self.place.sealed { SECTOR_BYTES } else { ALIGN_BYTES };
+        let sealed = self.place.sealed && !self.seeded.has(Bug::SealSkipped);
+        let align = if sealed { SECTOR_BYTES } else { ALIGN_BYTES };
         self.place.position.offset.next_multiple_of(align)
     }
 
@@ -96,7 +99,8 @@ impl Tail {
     /// fits behind it.
     pub fn has_room(&self, len: usize, segment_bytes: u64) -> bool {
         let offset = self.place.position.offset.next_multiple_of(SECTOR_BYTES);
-        offset + (HEADER_BYTES + len) as u64 <= segment_bytes - SECTOR_BYTES
+        self.seeded.has(Bug::RecordSpansSegments)
+            || offset + (HEADER_BYTES + len) as u64 <= segment_bytes - SECTOR_BYTES
     }
 
     /// Seals the tail, so that what `new` will be as its next record is settled: the record, and
@@ -140,6 +144,9 @@ impl Tail {
     /// of it reached the disk: its group is told that it failed.
     fn give_up(&mut self, offset: u64, error: &Error) {
         self.place.sealed = true;
+        if self.seeded.has(Bug::FailedAppendLeft) {
+            return;
+        }
         // No record that was synced shares the sector: this one was to go there.
         let wiped = self.place.file.write_at(&[0; HEADER_BYTES], offset);
         // Where space ran out for both writes, nothing whole was written that could be found.
@@ -156,6 +163,7 @@ impl Tail {
 struct Shared {
     storage: Arc<dyn Storage>,
     segment_bytes: u64,
+    seeded: Seeded,
     tail: Mutex<Tail>,
     /// Held during a sync that answers commits, and the judgement of it: the operating system
     /// reports a failed write-back to one caller alone, and the other must not answer before that
@@ -180,10 +188,10 @@ impl Syncer {
         number: u64,
     ) -> Syncer {
         let place = Place::begin(segment, position);
-        let (poisoned, spares) = (false, Vec::new());
-        let tail = Tail { place, appended, synced: appended, poisoned, spares, number };
+        let (poisoned, spares, seeded) = (false, Vec::new(), storage.seeded());
+        let tail = Tail { place, appended, synced: appended, poisoned, spares, seeded, number };
         let (tail, syncing) = (Mutex::new(tail), Mutex::new(()));
-        Syncer { shared: Arc::new(Shared { storage, segment_bytes, tail, syncing }) }
+        Syncer { shared: Arc::new(Shared { storage, segment_bytes, seeded, tail, syncing }) }
     }
 
     /// Makes every record appended before this call durable; returns the last version of them, or
@@ -207,10 +215,24 @@ impl Syncer {
             Ok((Some(Arc::clone(&tail.place.file)), tail.appended))
         })?;
         if let Some(file) = file {
+            if self.seeded().has(Bug::LogUnsynced) {
+                self.with(|tail| tail.synced = target);
+                return Ok(target);
+            }
             self.sync_file(&*file)?;
             self.with(|tail| tail.synced = tail.synced.max(target));
         }
         Ok(target)
+    }
+
+    /// The directory that the log lives in.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.shared.storage
+    }
+
+    /// The bug that the store has.
+    pub fn seeded(&self) -> Seeded {
+        self.shared.seeded
     }
 
     /// The last version known durable.
@@ -244,7 +266,9 @@ impl Syncer {
         let storage = &*self.shared.storage;
         let segment = Segment::create(storage, number, self.shared.segment_bytes)?;
         self.sync_file(&*segment.file)?;
-        self.poison_on_error(storage.sync_dir())?;
+        if !self.seeded().has(Bug::SegmentNameUnsynced) {
+            self.poison_on_error(storage.sync_dir())?;
+        }
         Ok(segment)
     }
 
@@ -253,14 +277,18 @@ impl Syncer {
         if self.is_poisoned() {
             return Err(Error::Poisoned);
         }
-        self.poison_on_error(file.sync())?;
+        let mut synced = file.sync();
+        if synced.is_err() && self.seeded().has(Bug::FailedSyncRetried) {
+            synced = file.sync();
+        }
+        self.poison_on_error(synced)?;
         // Another thread's sync may have failed and taken the error with it: the operating system
         // reports a failed write-back once.
         if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
     fn poison_on_error(&self, synced: Result<()>) -> Result<()> {
-        if synced.is_err() {
+        if synced.is_err() && !self.seeded().has(Bug::FailedSyncForgotten) {
             self.with(|tail| tail.poisoned = true);
         }
         synced

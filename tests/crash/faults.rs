@@ -6,13 +6,13 @@
 use super::{
     deal::Deal,
     dice::Dice,
-    model::{Model, Op, Wrong, compare_scan},
+    model::{Model, Op, Wrong, compare_scan, table},
     oracle::options,
     watchdog::Watchdog,
 };
 use recto::{
     Batch, Durability, Error, Result, Store,
-    simulation::{Failure, Fault, SimDisk},
+    simulation::{Bug, Failure, Fault, SimDisk},
 };
 use std::time::{Duration, Instant};
 
@@ -283,4 +283,25 @@ pub fn sweep(base: impl Fn() -> (SimDisk, u64, Model), failure: Failure, sticky:
         }
     }
     swept
+}
+
+/// A close that says it went well left everything on the device.
+pub fn close_on_a_full_disk(bug: Option<Bug>) {
+    for values in 0..80 {
+        let disk = SimDisk::new();
+        bug.inspect(|bug| disk.seed(*bug));
+        let store = options().durability(Durability::None);
+        let store = store.open_simulated(&disk).expect("a new store");
+        for value in 0..values {
+            let written = store.write(|tx| tx.table(&table(0))?.insert(&[value], &[1; 1500]));
+            written.expect("there is space still");
+        }
+        disk.fail(Fault { failure: Failure::NoSpace, nth: 0, sticky: true });
+        let closed = store.close().map(|closed| closed.version);
+        drop(store);
+        let left = disk.cut(disk.operations()).nothing().disk();
+        let again = options().open_simulated(&left).expect("what is left opens");
+        let version = again.snapshot().version();
+        assert!(closed.is_err() || version == u64::from(values), "{closed:?}, {version} are left");
+    }
 }

@@ -5,16 +5,28 @@ use super::{
     deal::Deal,
     dice::Dice,
     model::{Model, Op},
-    oracle::{History, Ledger, options},
+    oracle::{History, Ledger, is_poisoned, options},
+    watchdog::Watchdog,
 };
-use recto::{Durability, Store, simulation::SimDisk};
-use std::{ops::Bound, thread};
+use recto::{
+    Durability, Error, Store,
+    simulation::{Failure, Fault, SimDisk},
+};
+use std::{
+    ops::Bound,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Long enough for other threads to write meanwhile.
+const SYNC: Duration = Duration::from_micros(300);
 
 /// Runs on a new disk.
 pub type Workload = fn(&Run<'_>, &mut Dice);
 
 /// One run of a workload.
 pub struct Run<'r> {
+    pub disk: &'r SimDisk,
     pub store: &'r Store,
     pub ledger: &'r Ledger,
 }
@@ -27,8 +39,16 @@ pub fn run(workload: Workload, disk: &SimDisk, dice: &mut Dice) -> History {
         disk.settle();
     }
     let ledger = Ledger::new(disk);
-    workload(&Run { store: &store, ledger: &ledger }, dice);
-    ledger.settle(&store, |store| store.close().map(drop));
+    let watchdog = Watchdog::begin();
+    watchdog.touch("a workload");
+    if dice.once_in(2) {
+        disk.pause_syncs(SYNC);
+    }
+    workload(&Run { disk, store: &store, ledger: &ledger }, dice);
+    watchdog.touch("the close after a workload");
+    if disk.fired() == 0 {
+        ledger.settle(&store, |store| store.close().map(drop));
+    }
     ledger.history(Model::new())
 }
 
@@ -42,6 +62,9 @@ fn blind(deal: Deal, dice: &mut Dice, len: usize) -> Vec<Op> {
 fn safety(dice: &mut Dice) -> Durability {
     if dice.once_in(3) { Durability::None } else { Durability::Sync }
 }
+
+/// A store that is made, and closed again.
+pub fn nothing(_: &Run<'_>, _: &mut Dice) {}
 
 /// Small commits in groups, from several threads.
 pub fn groups(run: &Run<'_>, dice: &mut Dice) {
@@ -96,25 +119,92 @@ pub fn spills(run: &Run<'_>, dice: &mut Dice) {
     }
 }
 
+/// Transactions that are undone amid others of their group.
+pub fn undone(run: &Run<'_>, dice: &mut Dice) {
+    thread::scope(|scope| {
+        for thread in 0..3 {
+            let mut dice = Dice::new(dice.next());
+            scope.spawn(move || {
+                for _ in 0..8 {
+                    let ops = blind(SMALL, &mut dice, 3);
+                    if thread == 0 {
+                        Ledger::fail(run.store, &ops);
+                    } else {
+                        run.ledger.commit(run.store, ops, safety(&mut dice));
+                    }
+                }
+            });
+        }
+    });
+}
+
 /// Checkpoints while commits go on, and the log goes from segment to segment.
 pub fn checkpoints(run: &Run<'_>, dice: &mut Dice) {
-    let deal = Deal { tables: 2, keys: 100, value_bytes_max: 1500 };
+    let deal = Deal { tables: 2, keys: 100, value_bytes_max: 3000 };
+    let begin = run.store.snapshot().version();
     thread::scope(|scope| {
         for _ in 0..2 {
             let mut dice = Dice::new(dice.next());
             scope.spawn(move || {
                 for _ in 0..20 {
-                    run.ledger.commit(run.store, blind(deal, &mut dice, 4), safety(&mut dice));
+                    run.ledger.commit(run.store, blind(deal, &mut dice, 5), safety(&mut dice));
                 }
             });
         }
         scope.spawn(move || {
-            for _ in 0..3 {
+            // Each with some log behind it.
+            for part in 1..4 {
+                let waits = Instant::now();
+                // A bug that is seeded may end the commits before.
+                let is_due = || run.store.snapshot().version() >= begin + part * 10;
+                while !is_due() && waits.elapsed() < Duration::from_secs(3) {
+                    thread::yield_now();
+                }
                 run.ledger.settle(run.store, Store::checkpoint);
-                thread::yield_now();
             }
         });
     });
+}
+
+/// Checkpoints that fail at any write, which reached the disk all the same or not; work goes on
+/// unless the store is poisoned.
+pub fn failing_checkpoints(run: &Run<'_>, dice: &mut Dice) {
+    let deal = Deal { tables: 2, keys: 100, value_bytes_max: 1500 };
+    for _ in 0..6 {
+        for _ in 0..3 {
+            run.ledger.commit(run.store, blind(deal, dice, 4), safety(dice));
+        }
+        let failure = [Failure::Late, Failure::ShortWrite][dice.below(2)];
+        run.disk.fail(Fault { failure, nth: dice.below(7) as u64, sticky: false });
+        let version = run.store.snapshot().version();
+        let outcome = run.store.checkpoint();
+        run.disk.heal();
+        match outcome {
+            Ok(()) => run.ledger.settle(run.store, Store::sync),
+            // From the first byte of a meta page on nothing more is taken.
+            Err(Error::Io(_) | Error::Full { .. }) if is_poisoned(run.store) => return,
+            Err(Error::Io(_) | Error::Full { .. }) => {}
+            Err(error) => panic!("a checkpoint of version {version}: {error:?}"),
+        }
+    }
+}
+
+/// Commits of which one meets a failure; the store goes on as if it had not been there, or takes
+/// nothing any more.
+pub fn failing_commits(run: &Run<'_>, dice: &mut Dice) {
+    let deal = Deal { tables: 2, keys: 100, value_bytes_max: 1500 };
+    let failures =
+        [Failure::Sync, Failure::Late, Failure::Io, Failure::Interrupted, Failure::NoSpace];
+    for _ in 0..4 {
+        let failure = failures[dice.below(failures.len())];
+        run.disk.fail(Fault { failure, nth: dice.below(5) as u64, sticky: false });
+        for _ in 0..5 {
+            if !run.ledger.attempt(run.store, blind(deal, dice, 4)) {
+                return;
+            }
+        }
+        run.disk.heal();
+    }
 }
 
 /// The file grows, is emptied and grows again.

@@ -7,6 +7,7 @@
 //! writing the same bytes again does.
 
 use super::{
+    SimDisk,
     image::{Image, Images},
     operation::{Inode, Operation, State},
 };
@@ -30,7 +31,7 @@ pub struct Cut {
 
 /// One operation that is not durable.
 #[derive(Clone)]
-pub(super) struct Pending {
+pub struct Pending {
     pub index: usize,
     pub operation: Arc<Operation>,
     /// After a failed sync: the bytes that this write may still have put on the disk.
@@ -39,9 +40,10 @@ pub(super) struct Pending {
 
 impl Cut {
     /// Before the first operation.
-    fn first(base: State, all_marks: Arc<[(usize, u64)]>) -> Cut {
-        let marks = all_marks.partition_point(|(at, _)| *at == 0);
-        Cut { at: 0, durable: base, pending: Vec::new(), marks, all_marks, marked: true }
+    fn first(base: State, carried: Vec<Pending>, all_marks: Arc<[(usize, u64)]>) -> Cut {
+        let at = carried.len();
+        let marks = all_marks.partition_point(|(mark, _)| *mark <= at);
+        Cut { at, durable: base, pending: carried, marks, all_marks, marked: true }
     }
 
     /// How many operations were done before the cut.
@@ -84,6 +86,17 @@ impl Cut {
     /// The image with nothing pending on it.
     pub fn nothing(&self) -> Image {
         Image::subset(self, |_| false)
+    }
+
+    /// The disk as a process finds it that takes over after a kill: it sees everything, and what
+    /// was pending is pending still.
+    pub fn taken_over(&self) -> SimDisk {
+        let live = Image::subset(self, |_| true).into_state();
+        let mut carried = self.pending.clone();
+        for (index, pending) in carried.iter_mut().enumerate() {
+            pending.index = index;
+        }
+        SimDisk::taken_over(self.durable.clone(), live, carried)
     }
 
     fn step(&mut self, operation: &Arc<Operation>) {
@@ -185,10 +198,11 @@ pub struct Cuts {
 impl Cuts {
     pub(super) fn new(
         base: State,
+        carried: Vec<Pending>,
         operations: Vec<Arc<Operation>>,
         marks: Arc<[(usize, u64)]>,
     ) -> Cuts {
-        let next = Some(Cut::first(base, marks));
+        let next = Some(Cut::first(base, carried, marks));
         Cuts { operations, next }
     }
 }

@@ -25,6 +25,10 @@ pub enum Failure {
     NoSpace,
     /// ENOSPC of a write after its first half has been written.
     ShortWrite,
+    /// EINTR of a write after its first half has been written.
+    Interrupted,
+    /// EIO of a write that was done whole.
+    Late,
     /// EIO of a sync of a file or of the directory. What it was to sync may be on the disk or not,
     /// and a later sync that succeeds does not change that.
     Sync,
@@ -67,7 +71,7 @@ impl Failure {
         match self {
             Failure::Io => deed != Deed::Read,
             Failure::NoSpace => matches!(deed, Deed::Write | Deed::Grow | Deed::Create),
-            Failure::ShortWrite => deed == Deed::Write,
+            Failure::ShortWrite | Failure::Interrupted | Failure::Late => deed == Deed::Write,
             Failure::Sync => matches!(deed, Deed::Sync | Deed::SyncDir),
             Failure::Read => deed == Deed::Read,
         }
@@ -76,7 +80,8 @@ impl Failure {
     /// What the operating system says of it.
     pub fn kind(self) -> ErrorKind {
         match self {
-            Failure::Io | Failure::Sync | Failure::Read => ErrorKind::Other,
+            Failure::Io | Failure::Late | Failure::Sync | Failure::Read => ErrorKind::Other,
+            Failure::Interrupted => ErrorKind::Interrupted,
             Failure::NoSpace | Failure::ShortWrite => ErrorKind::StorageFull,
         }
     }

@@ -15,6 +15,8 @@ const SUBSETS_PENDING_MAX: usize = 8;
 /// Beyond it so many random ones, and so many torn operations.
 const RANDOM_SUBSETS: usize = 64;
 const TORN_MAX: usize = 9;
+/// So many images in which several operations are torn.
+const SEVERAL_TORN: usize = 4;
 /// Of a longer write so many borders of sectors are tried.
 const BORDERS_MAX: usize = 8;
 
@@ -31,14 +33,14 @@ pub struct Image {
 impl Image {
     pub(super) fn subset(cut: &Cut, keep: impl Fn(usize) -> bool) -> Image {
         let keep = (0..cut.pending.len()).map(keep).collect();
-        Image::build(cut, Choice { keep, tear: None }, indices(cut))
+        Image::build(cut, Choice { keep, tears: Vec::new() }, indices(cut))
     }
 
     fn build(cut: &Cut, choice: Choice, pending: Arc<[usize]>) -> Image {
         let mut state = cut.durable.clone();
         for (position, pending) in cut.pending.iter().enumerate() {
-            match &choice.tear {
-                Some((torn, tear)) if *torn == position => tear.apply(&mut state, pending),
+            match choice.tears.iter().find(|(torn, _)| *torn == position) {
+                Some((_, tear)) => tear.apply(&mut state, pending),
                 _ if choice.keep[position] => keep_all(&mut state, pending),
                 _ => {}
             }
@@ -58,9 +60,13 @@ impl Image {
         SimDisk::with(self.state.clone())
     }
 
+    pub(super) fn into_state(self) -> State {
+        self.state
+    }
+
     #[cfg(test)]
     pub(super) fn has_garbage(&self) -> bool {
-        matches!(self.choice.tear, Some((_, Tear::Garbage { .. })))
+        self.choice.tears.iter().any(|(_, tear)| matches!(tear, Tear::Garbage { .. }))
     }
 }
 
@@ -77,10 +83,10 @@ impl fmt::Display for Image {
         for index in &*self.pending {
             write!(f, " {index}")?;
         }
-        match &self.choice.tear {
-            Some((torn, tear)) => write!(f, "; {} torn: {tear}", self.pending[*torn]),
-            None => Ok(()),
+        for (torn, tear) in &self.choice.tears {
+            write!(f, "; {} torn: {tear}", self.pending[*torn])?;
         }
+        Ok(())
     }
 }
 
@@ -88,12 +94,12 @@ fn indices(cut: &Cut) -> Arc<[usize]> {
     cut.pending.iter().map(|pending| pending.index).collect()
 }
 
-/// Which of the pending operations reached the disk, and which one only in part.
+/// Which of the pending operations reached the disk, and which only in part.
 #[derive(Clone)]
 struct Choice {
     keep: Box<[bool]>,
-    /// Its position among the pending ones; what `keep` says of it does not count.
-    tear: Option<(usize, Tear)>,
+    /// Their positions among the pending ones; what `keep` says of them does not count.
+    tears: Vec<(usize, Tear)>,
 }
 
 /// How an operation reached the disk in part. Places are offsets in the file.
@@ -260,7 +266,7 @@ impl Images {
         tears(cut, &mut choices, &mut random);
         if let Some(newest) = newest {
             choices.retain(|choice| {
-                choice.keep[newest] || choice.tear.as_ref().is_some_and(|(torn, _)| *torn == newest)
+                choice.keep[newest] || choice.tears.iter().any(|(torn, _)| *torn == newest)
             });
         }
         Images {
@@ -288,7 +294,7 @@ impl Iterator for Images {
 
 fn subsets(pending: usize, random: &mut Random) -> Vec<Choice> {
     let mut choices = Vec::new();
-    let mut choose = |keep: Box<[bool]>| choices.push(Choice { keep, tear: None });
+    let mut choose = |keep: Box<[bool]>| choices.push(Choice { keep, tears: Vec::new() });
     // The fullest first: most defects show there.
     if pending <= SUBSETS_PENDING_MAX {
         for bits in (0..1_usize << pending).rev() {
@@ -319,10 +325,28 @@ fn tears(cut: &Cut, choices: &mut Vec<Choice>, random: &mut Random) {
         for tear in Tear::all(&cut.pending[position], random) {
             let some: Box<[bool]> = (0..pending).map(|_| random.below(2) == 0).collect();
             for keep in [vec![true; pending].into(), vec![false; pending].into(), some] {
-                let tear = Some((position, tear.clone()));
-                choices.push(Choice { keep, tear });
+                let tears = vec![(position, tear.clone())];
+                choices.push(Choice { keep, tears });
             }
         }
+    }
+    several_torn(cut, choices, random);
+}
+
+/// Adds a few where every second operation is torn, each in its own way.
+fn several_torn(cut: &Cut, choices: &mut Vec<Choice>, random: &mut Random) {
+    let pending = cut.pending.len();
+    let rounds = if pending > 1 { SEVERAL_TORN } else { 0 };
+    for _ in 0..rounds {
+        let mut tears = Vec::new();
+        for position in 0..pending {
+            let mut ways = Tear::all(&cut.pending[position], random);
+            if !ways.is_empty() && random.below(2) == 0 {
+                tears.push((position, ways.swap_remove(random.below(ways.len()))));
+            }
+        }
+        let keep = (0..pending).map(|_| random.below(2) == 0).collect();
+        choices.push(Choice { keep, tears });
     }
 }
 

@@ -20,9 +20,11 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    sync::{Arc, Mutex, MutexGuard, lock},
+    seeded::{Bug, Seeded},
+    sync::{Arc, Mutex, MutexGuard, lock, thread},
 };
 use content::Content;
+use cut::Pending;
 use fault::{Deed, Faults};
 use operation::{Inode, Operation, State};
 use std::{collections::BTreeMap, io, time::Duration};
@@ -43,12 +45,17 @@ struct Disk {
     live: State,
     /// What was durable before the first recorded operation.
     base: State,
+    /// What another process had left in the page cache when this disk was made.
+    carried: Vec<Pending>,
+    /// Those of the process before come first.
     operations: Vec<Arc<Operation>>,
     /// Each with the number of operations before it.
     marks: Vec<(usize, u64)>,
     locks: BTreeMap<Inode, Arc<Advisory>>,
     last_inode: Inode,
     faults: Faults,
+    seeded: Seeded,
+    sync_pause: Duration,
 }
 
 impl SimDisk {
@@ -65,6 +72,45 @@ impl SimDisk {
             ..Disk::default()
         };
         SimDisk { disk: Arc::new(Mutex::new(disk)) }
+    }
+
+    /// What the next process finds that takes over after a kill: it sees everything, of which only
+    /// `base` is surely on the device.
+    fn taken_over(base: State, live: State, carried: Vec<Pending>) -> SimDisk {
+        let operations = carried.iter().map(|pending| Arc::clone(&pending.operation)).collect();
+        let last_inode = live.last_inode();
+        let disk = Disk { live, base, carried, operations, last_inode, ..Disk::default() };
+        SimDisk { disk: Arc::new(Mutex::new(disk)) }
+    }
+
+    /// Lets every sync of a file take so long before it has an effect, as devices do: other threads
+    /// write meanwhile.
+    pub fn pause_syncs(&self, pause: Duration) {
+        self.lock().sync_pause = pause;
+    }
+
+    /// Gives the stores that are opened on this disk from now on a bug.
+    pub fn seed(&self, bug: Bug) {
+        self.lock().seeded = Seeded::with(bug);
+    }
+
+    /// Flips one bit of a file, as a device does that forgets; whether there is such a byte.
+    pub fn rot(&self, name: &str, offset: u64, bit: u8) -> bool {
+        let mut disk = self.lock();
+        let Some(inode) = disk.live.find(name) else { return false };
+        let flip = |state: &mut State| {
+            let mut byte = [0];
+            let holds = state.file(inode).is_some_and(|content| content.holds(offset, 1));
+            if holds {
+                state.change(inode, |content| {
+                    content.read(&mut byte, offset);
+                    content.write(&[byte[0] ^ 1 << (bit % 8)], offset);
+                });
+            }
+            holds
+        };
+        flip(&mut disk.base);
+        flip(&mut disk.live)
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
@@ -94,15 +140,17 @@ impl SimDisk {
     pub fn cuts(&self) -> Cuts {
         let disk = self.lock();
         let (base, marks) = (disk.base.clone(), disk.marks.as_slice().into());
-        Cuts::new(base, disk.operations.clone(), marks)
+        Cuts::new(base, disk.carried.clone(), disk.operations.clone(), marks)
     }
 
-    /// The power cut after the first `at` operations.
+    /// The power cut after the first `at` operations, those of a process before included.
     ///
     /// # Panics
     /// If there were not so many.
     pub fn cut(&self, at: usize) -> Cut {
-        self.cuts().nth(at).expect("a cut lies within the record")
+        let carried = self.lock().carried.len();
+        let cut = at.checked_sub(carried).and_then(|at| self.cuts().nth(at));
+        cut.expect("a cut lies within the record")
     }
 
     /// Makes everything durable and forgets the record, marks included: what follows starts here.
@@ -110,6 +158,7 @@ impl SimDisk {
         let mut disk = self.lock();
         disk.base = disk.live.clone();
         disk.base.forget_nameless();
+        disk.carried.clear();
         disk.operations.clear();
         disk.marks.clear();
     }
@@ -149,10 +198,13 @@ impl Disk {
         };
         let verb = deed.verb();
         self.record(match operation {
-            Operation::Write { inode, offset, bytes } if failure == Failure::ShortWrite => {
+            Operation::Write { inode, offset, bytes }
+                if matches!(failure, Failure::ShortWrite | Failure::Interrupted) =>
+            {
                 let bytes = bytes[..bytes.len() / 2].into();
                 Operation::Write { inode, offset, bytes }
             }
+            whole @ Operation::Write { .. } if failure == Failure::Late => whole,
             Operation::Sync { inode } => Operation::FailedSync { inode },
             _ => Operation::Failed { verb },
         });
@@ -222,6 +274,10 @@ impl Storage for SimDisk {
     fn sync_dir(&self) -> Result<()> {
         let mut disk = self.lock();
         disk.perform(Deed::SyncDir, ".", Operation::SyncDir)
+    }
+
+    fn seeded(&self) -> Seeded {
+        self.lock().seeded
     }
 }
 
@@ -295,6 +351,10 @@ impl StorageFile for OpenFile {
 
     fn sync(&self) -> Result<()> {
         let inode = self.inode;
+        let pause = self.disk.lock().sync_pause;
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
         let mut disk = self.disk.lock();
         disk.perform(Deed::Sync, &self.name, Operation::Sync { inode })
     }
@@ -309,6 +369,10 @@ impl StorageFile for OpenFile {
 
     fn map(&self) -> Option<Arc<Map>> {
         None
+    }
+
+    fn seeded(&self) -> Seeded {
+        self.disk.lock().seeded
     }
 }
 
