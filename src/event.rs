@@ -74,6 +74,13 @@ pub enum Event {
         /// What the names of the damaged store's files begin with now, in the same directory.
         prefix: String,
     },
+    /// Another owner held the directory until `lock_timeout`, and the store that was opened is an
+    /// empty one in memory, as [`Options::memory_if_locked`](crate::Options::memory_if_locked)
+    /// allows.
+    OpenedInMemory {
+        /// The owner's process id, where it could be read.
+        owner: Option<u32>,
+    },
 }
 
 impl fmt::Display for Event {
@@ -98,6 +105,10 @@ impl fmt::Display for Event {
             }
             Event::SetAside { error, prefix } => {
                 write!(f, "the store was set aside as {prefix}* and begun anew: {error}")
+            }
+            Event::OpenedInMemory { owner } => {
+                let locked = Error::Locked { pid: *owner };
+                write!(f, "an empty store in memory is used instead: {locked}")
             }
         }
     }

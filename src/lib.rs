@@ -91,6 +91,24 @@ mod txn {
     pub mod queue;
 }
 
+/// Models never fork.
+#[cfg(loom)]
+mod storage {
+    pub mod origin {
+        pub struct Origin;
+
+        impl Origin {
+            pub fn here() -> Origin {
+                Origin
+            }
+
+            pub fn is_here(&self) -> bool {
+                true
+            }
+        }
+    }
+}
+
 /// What errors name of the options, for models.
 #[cfg(loom)]
 mod options {

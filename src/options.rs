@@ -281,7 +281,9 @@ impl Options {
     }
 
     /// Opens an empty store in memory if another owner holds the directory until
-    /// [`lock_timeout`](Self::lock_timeout). Default: false.
+    /// [`lock_timeout`](Self::lock_timeout), and reports
+    /// [`Event::OpenedInMemory`](crate::Event::OpenedInMemory): nothing that is written to it
+    /// outlives it. Default: false.
     #[must_use]
     pub fn memory_if_locked(mut self, memory_if_locked: bool) -> Options {
         self.memory_if_locked = memory_if_locked;

@@ -25,6 +25,7 @@ pub use transaction::Transaction;
 use crate::storage::sim::SimDisk;
 use crate::{
     error::{Error, Result},
+    event::Event,
     options::{Durability, Options},
     publish::{Bell, Generation},
     stats::{self, Stats},
@@ -48,6 +49,10 @@ use std::{fmt, panic::Location, path::Path};
 ///
 /// When the last handle goes, what was accepted is still committed, and the store is closed as by
 /// [`close`](Store::close). Snapshots live on, and keep the store's files locked while they do.
+///
+/// A process that was forked off has no part in it: its calls that write or wait answer
+/// [`Error::Closed`], and its drops touch nothing. It must not read either, because the pages that
+/// its snapshots see are used again. It keeps the lock until it ends or becomes another program.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -90,7 +95,12 @@ impl Options {
         };
         let storage: Arc<dyn Storage> = Arc::new(made?);
         match self.clone().open_storage(&storage) {
-            Err(Error::Locked { .. }) if self.memory_if_locked => self.open_in_memory(),
+            Err(Error::Locked { pid }) if self.memory_if_locked => {
+                let events = self.events.clone();
+                let store = self.open_in_memory()?;
+                events.report(|| Event::OpenedInMemory { owner: pid });
+                Ok(store)
+            }
             opened => opened,
         }
     }

@@ -358,8 +358,11 @@ fn unsafe_code(source: &Source) -> Vec<String> {
     if UNSAFE_ROOMS.contains(&source.path.as_str()) {
         return Vec::new();
     }
-    // Models reach their cells by pointers, which loom is there to check; some peers open unsafely.
-    let is_apart = ["loom-tests/", "benches/compare/"].iter().any(|p| source.path.starts_with(p));
+    // Models reach their cells by pointers, which loom is there to check; some peers open unsafely;
+    // and there is no safe fork.
+    let is_apart = ["loom-tests/", "benches/compare/", "tests/fork.rs"]
+        .iter()
+        .any(|p| source.path.starts_with(p));
     let found = words(&source.code, "unsafe").filter(|_| !is_apart);
     found.map(|at| source.breach(at, "`unsafe` outside of its rooms")).collect()
 }

@@ -1,12 +1,13 @@
 //! The read-only memory map of a file that grows under it.
-//! Owns: [`Map`]: one reservation of address space, and how much of it the file stands behind.
+//! Owns: [`Map`]: one reservation of address space, and how much of it the file stands behind; and
+//! the page by which a forked process knows that it is one.
 //! Keeps I13: a slice covers what was asked for, never the map; the file is never written through
 //! it.
 //! Absent on purpose: a second reservation. Beyond the first, [`Map::bytes`] answers `None` and the
 //! caller reads with [`read_at`](super::StorageFile::read_at).
 
 use crate::sync::atomic::{AtomicU64, Ordering};
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use std::{fs::File, slice};
 
 /// The address space that is asked for first. Halved until the process's limits allow it.
@@ -116,6 +117,25 @@ pub fn prefetch_all(bytes: &[u8]) {
     for line in bytes.chunks(LINE_BYTES).take(4) {
         prefetch(line);
     }
+}
+
+/// A page of memory that is zero in every process that is forked off; none where the kernel cannot.
+#[cfg(target_os = "linux")]
+pub(super) fn wiped_by_fork() -> Option<MmapMut> {
+    use rustix::mm::{Advice, madvise};
+    let mut page = MmapMut::map_anon(1).ok()?;
+    // SAFETY: the range is a mapping of its own, private and anonymous, which lives on in `page`;
+    // no reference into it is there now. In this process the advice changes nothing; in a forked one
+    // the page stays mapped and readable, and is zero, which any byte may be.
+    let advised = unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork) };
+    advised.ok()?;
+    Some(page)
+}
+
+/// As above, where no kernel does it.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn wiped_by_fork() -> Option<MmapMut> {
+    None
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod file;
 mod lock;
 pub mod map;
 pub mod memory;
+pub mod origin;
 pub mod prefixed;
 #[cfg(feature = "simulation")]
 pub mod sim;

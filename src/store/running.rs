@@ -16,7 +16,10 @@ use crate::{
         writer::{Engine, Writer},
     },
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// The threads, and whether the writer still runs.
 pub(super) struct Running {
@@ -76,6 +79,9 @@ impl Shared {
     }
 
     pub(super) fn close(&self) -> Result<Closed> {
+        if !self.home.is_here() {
+            return Err(Error::Closed);
+        }
         self.requests.close();
         let timeout = self.engine.options.close_timeout;
         let began = now();
@@ -87,7 +93,7 @@ impl Shared {
             (ended, _) = wait_timeout(&self.running.changed, ended, left);
         }
         drop(ended);
-        for thread in std::mem::take(&mut *lock(&self.running.threads)) {
+        for thread in mem::take(&mut *lock(&self.running.threads)) {
             // A thread of ours that panicked has poisoned the store, which is told below.
             let _ = thread.join();
         }
@@ -111,7 +117,12 @@ fn run_guarded(writer: &mut Writer, engine: &Engine) {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if self.home.is_own_thread() {
+        if !self.home.is_here() {
+            // A forked process: nothing of the store's ends here. These keep it from being dropped.
+            // What a compaction in progress holds lives on with the engine.
+            let Shared { engine, requests, running, home, compaction: _ } = self;
+            mem::forget((engine.clone(), requests.clone(), running.clone(), home.clone()));
+        } else if self.home.is_own_thread() {
             self.requests.close();
         } else {
             // Nobody is left to tell; what was answered as durable is.

@@ -1,6 +1,6 @@
 //! Answers: what the writer promises to whoever handed in a request, and how one waits for it.
 //! Owns: [`Promise`] (the writer's end), [`Commit`] and [`Answer`] (the caller's end), and
-//! [`Home`], which knows the store's own threads and whether the store is poisoned.
+//! [`Home`], which knows the store's own threads and process, and whether the store is poisoned.
 //! Keeps I11, its part of it: a promise is answered once; dropped unanswered it answers itself.
 //! Keeps I12, its part of it: durable is said after visible, never before.
 //! Absent on purpose: a runtime. Any number of threads may wait and any number of tasks be woken,
@@ -21,6 +21,7 @@ use std::{
 use super::patience::Patience;
 use crate::{
     error::{Error, Result},
+    storage::origin::Origin,
     sync::{
         Arc, Condvar, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -44,12 +45,15 @@ struct Household {
     want_sync: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Of those who wait for their commits to become visible.
     patience: Patience,
+    /// The process that has the store's threads.
+    origin: Origin,
 }
 
 impl Default for Home {
     fn default() -> Home {
         let (is_poisoned, want_sync) = (AtomicBool::new(false), OnceLock::new());
-        Home(Arc::new(Household { is_poisoned, want_sync, patience: Patience::default() }))
+        let (patience, origin) = (Patience::default(), Origin::here());
+        Home(Arc::new(Household { is_poisoned, want_sync, patience, origin }))
     }
 }
 
@@ -66,6 +70,13 @@ impl Home {
             |own: &RefCell<Option<Home>>| own.borrow().as_ref().is_some_and(|home| self.is(home));
         // A thread that is being torn down and has no variables left waits for nobody any more.
         OWN.try_with(is_own).unwrap_or(false)
+    }
+
+    /// Whether this is the process that opened the store. In one that was forked off it nobody
+    /// answers, and a lock may be held by a thread that is not there: it neither asks nor waits.
+    #[inline]
+    pub fn is_here(&self) -> bool {
+        self.0.origin.is_here()
     }
 
     /// From now on requests that are dropped unanswered answer [`Error::Poisoned`].
@@ -241,6 +252,9 @@ impl<T> Shared<T> {
         goal: Option<Promised>,
         mut ready: impl FnMut(&mut State<T>) -> Option<Result<R>>,
     ) -> Result<R> {
+        if !self.home.is_here() {
+            return Err(Error::Closed);
+        }
         if self.home.is_own_thread() {
             return ready(&mut lock(&self.state)).unwrap_or(Err(Error::Reentrant));
         }
@@ -285,6 +299,9 @@ impl<T> Shared<T> {
         waker: &Waker,
         mut ready: impl FnMut(&mut State<T>) -> Option<Result<R>>,
     ) -> Poll<Result<R>> {
+        if !self.home.is_here() {
+            return Poll::Ready(Err(Error::Closed));
+        }
         // Cloned before the lock is taken, and the old one dropped after it is given up: both are
         // foreign.
         let mut waker = waker.clone();
@@ -306,6 +323,9 @@ impl<T> Shared<T> {
 
     /// Takes a task's waker back.
     fn leave(&self, ticket: u64) {
+        if !self.home.is_here() {
+            return;
+        }
         let mut state = lock(&self.state);
         let place = state.wakers.iter().position(|(of, _, _)| *of == ticket);
         let waker = place.map(|place| state.wakers.swap_remove(place));
@@ -423,6 +443,10 @@ impl<T> Commit<T> {
     /// The moment from which the commit survives a power cut. Asks for a sync if the commit was
     /// promised none.
     pub fn durable(&self) -> Answer<'_, T> {
+        let answer = Answer { commit: self, goal: Promised::Durable, ticket: None };
+        if !self.shared.home.is_here() {
+            return answer;
+        }
         let mut state = lock(&self.shared.state);
         let asks = state.promised == Promised::Visible && !state.is_durable && !state.wants_sync;
         // Set before the asking: a commit that is not logged yet is asked for when it is.
@@ -431,7 +455,7 @@ impl<T> Commit<T> {
         if asks {
             self.shared.home.want_sync();
         }
-        Answer { commit: self, goal: Promised::Durable, ticket: None }
+        answer
     }
 }
 
@@ -508,6 +532,9 @@ impl<T> Answer<'_, T> {
 
     /// The answer, if it is there already.
     pub fn get(&self) -> Option<Result<u64>> {
+        if !self.commit.shared.home.is_here() {
+            return Some(Err(Error::Closed));
+        }
         lock(&self.commit.shared.state).answer(self.goal)
     }
 }

@@ -19,7 +19,7 @@ use std::{
 
 use super::{
     answer::{Commit, Home, Promise, Promised, promise, quietly},
-    gate::Gate,
+    gate::{Gate, Passage},
     line::Line,
 };
 use crate::{
@@ -54,6 +54,11 @@ struct Shared<R> {
 }
 
 impl<R> Shared<R> {
+    /// Counts a send as being in flight, unless the queue is closed, or another process's.
+    fn enter(&self) -> Option<Passage<'_>> {
+        if self.home.is_here() { self.gate.enter() } else { None }
+    }
+
     fn close(&self) {
         self.gate.close();
         // Whoever stood in line before the bit was set is in the line now; whoever comes later sees
@@ -118,7 +123,7 @@ impl<R: Send> Requests<R> {
         if shared.home.is_own_thread() {
             return self.try_send(request);
         }
-        let Some(_passage) = shared.gate.enter() else {
+        let Some(_passage) = shared.enter() else {
             return Err(Refused::Closed(request));
         };
         shared.sender.send(request).map_err(|back| Refused::Closed(back.0))
@@ -127,7 +132,7 @@ impl<R: Send> Requests<R> {
     /// Hands `request` over if there is room.
     pub fn try_send(&self, request: R) -> Result<(), Refused<R>> {
         let shared = self.shared();
-        let Some(_passage) = shared.gate.enter() else {
+        let Some(_passage) = shared.enter() else {
             return Err(Refused::Closed(request));
         };
         shared.sender.try_send(request).map_err(|back| match back {
@@ -147,7 +152,7 @@ impl<R: Send> Requests<R> {
         if now().checked_add(timeout).is_none() {
             return self.send(request);
         }
-        let Some(_passage) = shared.gate.enter() else {
+        let Some(_passage) = shared.enter() else {
             return Err(Refused::Closed(request));
         };
         shared.sender.send_timeout(request, timeout).map_err(|back| match back {

@@ -287,7 +287,7 @@ pub fn sweep(base: impl Fn() -> (SimDisk, u64, Model), failure: Failure, sticky:
 
 /// A close that says it went well left everything on the device.
 pub fn close_on_a_full_disk(bug: Option<Bug>) {
-    for values in 0..80 {
+    for values in 0..240 {
         let disk = SimDisk::new();
         bug.inspect(|bug| disk.seed(*bug));
         let store = options().durability(Durability::None);
