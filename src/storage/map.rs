@@ -125,8 +125,8 @@ pub(super) fn wiped_by_fork() -> Option<MmapMut> {
     use rustix::mm::{Advice, madvise};
     let mut page = MmapMut::map_anon(1).ok()?;
     // SAFETY: the range is a mapping of its own, private and anonymous, which lives on in `page`;
-    // no reference into it is there now. In this process the advice changes nothing; in a forked one
-    // the page stays mapped and readable, and is zero, which any byte may be.
+    // no reference into it is there now. In this process the advice changes nothing; in a forked
+    // one the page stays mapped and readable, and is zero, which any byte may be.
     let advised = unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork) };
     advised.ok()?;
     Some(page)
