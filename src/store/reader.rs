@@ -30,7 +30,9 @@ impl Store {
 }
 
 impl Reader {
-    /// The newest version: never behind a commit that was answered before this call.
+    /// The newest version: never behind a commit that was answered before this call, nor behind an
+    /// earlier call. A [`Store::snapshot`] may see a commit that is being published a moment
+    /// sooner.
     ///
     /// Cost: one load if nothing was committed since the last call.
     #[inline]
