@@ -325,12 +325,12 @@ impl StorageFile for OpenFile {
         Ok(())
     }
 
-    fn is_named(&self, name: &str) -> Result<bool> {
+    fn keeps_name(&self) -> Result<bool> {
         let ours = self.file.metadata().map_err(self.failed("stat"))?;
-        match statat(&self.directory.file, name, AtFlags::empty()) {
+        match statat(&self.directory.file, self.name.as_str(), AtFlags::empty()) {
             Ok(found) => Ok((found.st_dev, found.st_ino) == (ours.dev(), ours.ino())),
             Err(Errno::NOENT) => Ok(false),
-            Err(e) => Err(Error::io("stat", name, e.into())),
+            Err(e) => Err(Error::io("stat", &self.name, e.into())),
         }
     }
 

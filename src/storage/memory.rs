@@ -156,8 +156,8 @@ impl StorageFile for OpenFile {
         self.hold.take(mode, timeout)
     }
 
-    fn is_named(&self, name: &str) -> Result<bool> {
-        Ok(lock(&self.files).get(name).is_some_and(|inode| Arc::ptr_eq(inode, &self.inode)))
+    fn keeps_name(&self) -> Result<bool> {
+        Ok(lock(&self.files).get(&self.name).is_some_and(|inode| Arc::ptr_eq(inode, &self.inode)))
     }
 
     fn map(&self) -> Option<Arc<Map>> {

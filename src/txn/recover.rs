@@ -107,7 +107,7 @@ pub fn open_read_only(
     let file = loop {
         let file = storage.open(PAGE_FILE)?;
         file.lock(LockMode::Shared, options.lock_timeout)?;
-        if file.is_named(PAGE_FILE)? {
+        if file.keeps_name()? {
             break file;
         }
     };
@@ -133,7 +133,7 @@ pub fn lock_page_file(
             Ok(file) => {
                 file.lock(LockMode::Exclusive, options.lock_timeout)?;
                 // Whoever held it may have set the store aside, and this file with it.
-                if file.is_named(PAGE_FILE)? {
+                if file.keeps_name()? {
                     return Ok(file);
                 }
                 continue;
@@ -217,7 +217,7 @@ pub(super) fn reserve_beside(
     };
     file.lock(LockMode::Exclusive, lock_timeout)?;
     // Else it has become the page file meanwhile, perhaps of a store that was set aside since.
-    Ok(file.is_named(NEW_PAGE_FILE)?.then_some(file))
+    Ok(file.keeps_name()?.then_some(file))
 }
 
 /// Gives what [`reserve`] gave, written whole, its name.

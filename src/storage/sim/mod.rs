@@ -363,8 +363,8 @@ impl StorageFile for OpenFile {
         self.hold.take(mode, timeout)
     }
 
-    fn is_named(&self, name: &str) -> Result<bool> {
-        Ok(self.disk.lock().live.find(name) == Some(self.inode))
+    fn keeps_name(&self) -> Result<bool> {
+        Ok(self.disk.lock().live.find(&self.name) == Some(self.inode))
     }
 
     fn map(&self) -> Option<Arc<Map>> {

@@ -340,8 +340,8 @@ impl StorageFile for File {
         Ok(())
     }
 
-    fn is_named(&self, name: &str) -> Result<bool> {
-        Ok(self.name == name)
+    fn keeps_name(&self) -> Result<bool> {
+        Ok(true)
     }
 
     fn map(&self) -> Option<Arc<Map>> {
