@@ -25,6 +25,10 @@ fuzz-minimize target:
 crash:
     cargo test --release --test crash --test kill -- --nocapture
 
+# Power cuts at length: so many images in all, over eight workloads (5 million: an hour or more).
+crash-images images="5000000":
+    RECTO_CRASH_IMAGES=$(({{images}} / 8)) cargo test --test crash -- --nocapture survive
+
 # Children under load, killed and cut off, verified after each life; 72 hours unless told otherwise.
 soak seconds="259200":
     cargo run --release --package recto-cli --features power-cuts -- torture --seconds {{seconds}}
