@@ -25,9 +25,9 @@ fuzz-minimize target:
 crash:
     cargo test --release --test crash --test kill -- --nocapture
 
-# Power cuts at length: so many images in all, over eight workloads (5 million: an hour or more).
+# Power cuts at length: so many images in all, over nine workloads.
 crash-images images="5000000":
-    RECTO_CRASH_IMAGES=$(({{images}} / 8)) cargo test --test crash -- --nocapture survive
+    RECTO_CRASH_IMAGES=$(({{images}} / 9)) cargo test --test crash -- --nocapture survive
 
 # Children under load, killed and cut off, verified after each life; 72 hours unless told otherwise.
 soak seconds="259200":

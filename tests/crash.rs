@@ -32,7 +32,7 @@ use recto::simulation::{Bug, Failure, SimDisk};
 use std::{thread, time::Instant};
 use workload::Workload;
 
-/// For each of eight workloads.
+/// For each of nine workloads.
 const IMAGES: u64 = 13_000;
 
 fn enumerate(name: &str, workload: Workload) {
