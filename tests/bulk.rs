@@ -5,7 +5,7 @@
 
 #![cfg(target_os = "linux")]
 
-use recto::{Durability, Options, Result, Store, Table};
+use recto::{Durability, Options, Result, Store, Table, simulation::SimDisk};
 use std::{
     env, fs,
     process::Command,
@@ -54,6 +54,19 @@ fn peak_of(way: &str) -> u64 {
     }
     store.check().unwrap();
     line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// When the branches alone fill the room for dirty pages, a spill must not write all of them again.
+#[test]
+fn spills_write_each_page_a_few_times_only() -> Result<()> {
+    const ENTRIES: u64 = 150_000;
+    let disk = SimDisk::new();
+    let store = Options::new().dirty_bytes(256 << 10).open_simulated(&disk)?;
+    store.write(|tx| tx.table(&ROWS)?.extend((0..ENTRIES).map(|i| (i, value(i)))))?;
+    let (operations, pages) = (disk.operations(), ENTRIES as usize * VALUE_BYTES / 4096);
+    println!("{operations} operations for at least {pages} pages");
+    assert!(operations < pages, "{operations} operations for at least {pages} pages");
+    store.check().map(drop)
 }
 
 #[test]

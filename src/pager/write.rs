@@ -91,6 +91,8 @@ pub struct WritePager {
     spilled: HashMap<PageId, u32>,
     /// The request in progress may write its pages early, once this many pages are dirty.
     spill_pages: u64,
+    /// How many pages its group had made at its last spill, or when it began.
+    spilled_to: usize,
     /// Where the request in progress began.
     request: Savepoint,
     freed_pages: Vec<Extent>,
@@ -123,6 +125,7 @@ impl WritePager {
             file_pages: file_pages.unwrap_or(u32::MAX),
             spilled: HashMap::new(),
             spill_pages: u64::MAX,
+            spilled_to: 0,
             request: Savepoint::default(),
             freed_pages: Vec::new(),
             freed_frames: Vec::new(),
@@ -226,6 +229,7 @@ impl WritePager {
         self.has_meddled = false;
         self.version = version;
         self.spill_pages = u64::MAX;
+        self.spilled_to = self.made.len();
         self.request = self.savepoint();
         self.request
     }
@@ -523,14 +527,15 @@ impl WritePager {
                 continue;
             };
             let Tenant { page, pages, birth, .. } = self.tenants[frame];
-            if birth == self.version {
+            // New branches are written too, unfinished, so that they leave no gaps between the
+            // leaves: what is written in one long piece is read through few translations.
+            let is_leaf = page::level(self.pager.frames.bytes(frame)) == 0;
+            if birth == self.version && (is_leaf || index >= self.spilled_to) {
                 out.push(DirtyPage { page, pages, frame, birth });
             }
         }
         out.sort_unstable_by_key(|dirty| dirty.page);
         out.dedup_by_key(|dirty| dirty.page);
-        // Branches are written too, unfinished, so that they leave no gaps between the leaves: what
-        // is written in one long piece is read through few translations.
         super::checkpoint::write_pages(&self.pager, &out)?;
         // But they stay: every further insertion comes through them.
         out.retain(|dirty| page::level(self.pager.frames.bytes(dirty.frame)) == 0);
@@ -539,6 +544,9 @@ impl WritePager {
             self.pager.slots.set(dirty.page.0, Slot::Cold);
             self.spilled.insert(dirty.page, dirty.pages);
         }
+        self.spilled_to = self.made.len();
+        // Where the branches alone fill the room, each page would bring the next spill.
+        self.spill_pages = self.spill_pages.max(self.dirty_pages + self.spill_pages / 4);
         Ok(())
     }
 
