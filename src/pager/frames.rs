@@ -1,18 +1,18 @@
 //! The arena: pages in memory, at places that never move.
 //! Owns: [`Frames`] (shared, for readers), [`FrameWriter`] (the writer thread's only handle), and
 //! the memory behind them. One of the rooms where `unsafe` is allowed.
-//! Keeps I1: a frame is written only while it is *fresh*, that is, by the group that allocated
+//! Keeps I1: a frame is written only while it is *fresh*, that is, by the request that allocated
 //! it, before anyone else knows its number.
 //! Absent on purpose: which page lies in which frame (`slots`), and who still reads (`reclaim`).
 //!
 //! # The life of a frame, and why its bytes are never written while they are read
 //! 1. *Free*: its number is in the pool, and nobody else knows it.
-//! 2. *Fresh*: allocated by the group in progress. Only [`FrameWriter::bytes_mut`] writes,
-//!    through `&mut` and after a check that the frame is fresh; until the group ends, its number
+//! 2. *Fresh*: allocated by the request in progress. Only [`FrameWriter::bytes_mut`] writes,
+//!    through `&mut` and after a check that the frame is fresh; until the request ends, its number
 //!    is in no published tree, so no reader asks for it. Or it is being *filled* by one reader, who
 //!    alone knows the number until it is put into a slot (Release there, Acquire by whoever loads
 //!    the slot).
-//! 3. *Shared*: the group has ended. Nobody writes.
+//! 3. *Shared*: the request has ended. Nobody writes.
 //! 4. [`FrameWriter::reuse`] makes it free. Its caller owes the reclaim rule: no pin lies between
 //!    the frame's birth and end. The last access through a pin comes before its lease's flag
 //!    (Release), that before the reclaimer's look at it (Acquire), that before this call and the
@@ -121,7 +121,7 @@ impl Frames {
             frames: Arc::clone(&frames),
             singles: Vec::new(),
             runs: Vec::new(),
-            group: 1,
+            request: 1,
         };
         (frames, writer)
     }
@@ -328,11 +328,11 @@ impl Drop for Filled<'_> {
 /// The writer thread's handle: the only way to write in a frame.
 pub struct FrameWriter {
     frames: Arc<Frames>,
-    /// For each frame the group that allocated it; 0 if it is shared or free.
+    /// For each frame the request that allocated it; 0 if it is shared or free.
     singles: Vec<u64>,
     runs: Vec<u64>,
-    /// The group in progress, counted from 1; or its request, where each keeps to its own.
-    group: u64,
+    /// The request in progress, counted from 1.
+    request: u64,
 }
 
 impl FrameWriter {
@@ -343,8 +343,8 @@ impl FrameWriter {
     /// to keep; [`Frames::written_bytes`] is what it compares.
     pub fn alloc(&mut self, pages: u32) -> Result<FrameId> {
         let frame = self.frames.take(pages, Use::Written)?;
-        let (group, made_by) = (self.group, self.made_by(frame));
-        *made_by = group;
+        let (request, made_by) = (self.request, self.made_by(frame));
+        *made_by = request;
         Ok(frame)
     }
 
@@ -357,7 +357,7 @@ impl FrameWriter {
     /// The bytes of a fresh frame, to be written.
     ///
     /// # Panics
-    /// If the group in progress did not make it: others may be reading (I1).
+    /// If the request in progress did not make it: others may be reading (I1).
     pub fn bytes_mut(&mut self, frame: FrameId) -> FrameMut<'_> {
         assert!(self.is_fresh(frame), "only a fresh frame is written");
         let (block, piece) = self.frames.find(frame);
@@ -366,22 +366,22 @@ impl FrameWriter {
         unsafe { block.piece_mut(piece) }
     }
 
-    /// Whether the group in progress made this frame.
+    /// Whether the request in progress made this frame.
     #[inline]
     pub fn is_fresh(&self, frame: FrameId) -> bool {
         let (made_by, number) = match frame.0 & RUN {
             0 => (&self.singles, frame.0),
             _ => (&self.runs, frame.0 & !RUN),
         };
-        made_by.get(number as usize) == Some(&self.group)
+        made_by.get(number as usize) == Some(&self.request)
     }
 
-    /// Ends the group: every fresh frame becomes shared, and is never written again until reused.
+    /// Ends the request: every fresh frame becomes shared, and is never written again until reused.
     pub fn share(&mut self) {
-        self.group += 1;
+        self.request += 1;
     }
 
-    /// Makes a frame free again: a fresh one that its group gives up, or a shared one that the
+    /// Makes a frame free again: a fresh one that its request gives up, or a shared one that the
     /// reclaimer has let go.
     ///
     /// # Panics

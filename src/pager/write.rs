@@ -1,15 +1,9 @@
 //! Changing pages: copies, births, deaths, and what a request or a group takes back when it fails.
 //! Owns: [`WritePager`], the writer's side of the pager. Keeps I1 and I2.
 //!
-//! A page is changed in place only by the group that made it, which its birth version tells: a
-//! request works under the version that it will take, and no reader sees a version within a group.
-//! What a group gives up is retired with the generation being applied; what it made and gave up
-//! itself is free at once.
-//!
-//! A request that did so to a page of an earlier request of its group cannot be taken back alone
-//! ([`WritePager::has_meddled`]): the group is, and what was kept of it is applied again, as a
-//! replay would. The requests behind it then keep to pages of their own ([`WritePager::isolate`]),
-//! so that a group is applied twice at the most.
+//! A page is changed in place only by the request that made it, which its birth version tells: a
+//! request works under the version that it will take. What a request gives up is retired with the
+//! generation being applied; what it made and gave up itself is free at once.
 
 use super::{
     CachedPage, Pager, Pages, PagesMut, Reads, TableId,
@@ -79,12 +73,6 @@ pub struct WritePager {
     generation: Generation,
     /// The version before the group in progress: no snapshot shows a later one.
     base: Version,
-    /// Pages made by this version or before it are copied, not changed in place.
-    floor: Version,
-    /// Each request keeps to pages of its own, until the group ends.
-    is_isolated: bool,
-    /// The request in progress changed or gave up what an earlier one of its group had made.
-    has_meddled: bool,
     file_pages: u32,
     /// Pages of the request in progress that were written to their places already, with the
     /// number of pages behind each.
@@ -119,9 +107,6 @@ impl WritePager {
             version: Version(0),
             generation: Generation(0),
             base: Version(0),
-            floor: Version(0),
-            is_isolated: false,
-            has_meddled: false,
             file_pages: file_pages.unwrap_or(u32::MAX),
             spilled: HashMap::new(),
             spill_pages: u64::MAX,
@@ -205,28 +190,11 @@ impl WritePager {
         debug_assert!(self.made.is_empty() && self.unsettled.is_empty());
         self.base = base;
         self.generation = generation;
-        self.is_isolated = false;
-        self.arena.share();
-    }
-
-    /// From the next request of this group on, each keeps to pages of its own.
-    pub fn isolate(&mut self) {
-        self.is_isolated = true;
-    }
-
-    /// Whether the request in progress cannot be undone alone.
-    pub fn has_meddled(&self) -> bool {
-        self.has_meddled
     }
 
     /// Starts a request under the version that it will take if it succeeds.
     pub fn begin_request(&mut self, version: Version) -> Savepoint {
-        self.floor = self.base;
-        if self.is_isolated {
-            self.arena.share();
-            self.floor = Version(version.0 - 1);
-        }
-        self.has_meddled = false;
+        self.arena.share();
         self.version = version;
         self.spill_pages = u64::MAX;
         self.spilled_to = self.made.len();
@@ -569,32 +537,26 @@ impl WritePager {
         self.arena.reuse(frame);
     }
 
-    /// Whether the group in progress, of whose versions a page claims to be, has made it.
+    /// Whether the request in progress, whose version a page claims, has made it.
     fn is_ours(&self, page: PageId) -> bool {
+        if let Some(moved) = &self.moved {
+            return moved.contains(&page);
+        }
         self.dirty_frame(page).is_some() || self.spilled.contains_key(&page)
     }
 
-    /// Whether a page of this birth is to be changed in place.
-    ///
-    /// # Errors
-    /// `Error::Corrupt` if it claims to be of this group, which has not made it, or of a later one.
-    fn is_own(&mut self, page: PageId, birth: Version) -> Result<bool> {
-        if let Some(moved) = &self.moved {
-            // Its copies are of the present version, like pages that are published.
-            let is_late = birth > self.version;
-            return if is_late { Err(born_too_late(page)) } else { Ok(moved.contains(&page)) };
-        }
-        if birth > self.version || birth > self.base && !self.is_ours(page) {
-            return Err(born_too_late(page));
-        }
-        let is_own = birth > self.floor;
-        self.has_meddled |= is_own && birth < self.version;
-        Ok(is_own)
+    /// Whether no page of this birth can be another request's.
+    fn is_too_late(&self, birth: Version) -> bool {
+        if self.moved.is_some() { birth > self.version } else { birth >= self.version }
     }
 
     /// Gives up the `pages` pages from `first` on, made by version `birth`.
     fn give_up(&mut self, first: PageId, pages: u32, birth: Version) -> Result<()> {
-        if self.is_own(first, birth)? {
+        let is_ours = birth == self.version && self.is_ours(first);
+        if self.is_too_late(birth) && !is_ours {
+            return Err(born_too_late(first));
+        }
+        if is_ours {
             match self.dirty_frame(first) {
                 Some(frame) => self.discard(frame),
                 None => _ = self.spilled.remove(&first),
@@ -677,8 +639,11 @@ impl PagesMut for WritePager {
 
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child> {
         let birth = page::birth(self.pager.page_for(child, table, level, Reads::Writer)?);
-        if self.is_own(child.page, birth)? {
+        if birth == self.version && self.is_ours(child.page) {
             return Ok(child);
+        }
+        if self.is_too_late(birth) {
+            return Err(born_too_late(child.page));
         }
         let (copy, frame) = self.place(1)?;
         let old = self.pager.page_for(child, table, level, Reads::Writer)?;

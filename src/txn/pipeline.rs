@@ -4,9 +4,8 @@
 //! I11 and I12: published implies logged, answered as durable implies synced, answered implies
 //! visible.
 //!
-//! The writer settles a group itself if no group before it waits and it needs no sync, or holds a
-//! lone request: a hop to another thread costs more than the rest of such a commit (measured: a
-//! third of a lone durable one's time), and there is nothing to be applied meanwhile.
+//! The writer publishes a group itself if no group before it waits and it needs no sync: a hop to
+//! another thread costs more than the rest of such a commit.
 
 use super::{
     answer::Home,
@@ -146,25 +145,9 @@ impl Pipeline {
     }
 
     /// Hands over a group that is in the log. Groups come from the writer alone, in their order.
-    pub fn hand_over(&self, group: Group) {
-        self.take_over(group, None);
-    }
-
-    /// As [`hand_over`](Self::hand_over), of a group of one request behind which nothing waits: it
-    /// is synced here if none is before it.
-    pub fn hand_over_lone(&self, group: Group, syncer: &Syncer) {
-        self.take_over(group, Some(syncer));
-    }
-
-    fn take_over(&self, mut group: Group, lone: Option<&Syncer>) {
+    pub fn hand_over(&self, mut group: Group) {
         let mut state = lock(&self.state);
         let first = state.groups.is_empty() && !state.in_hand;
-        if let Some(syncer) = lone.filter(|_| first && group.needs_sync) {
-            // Only the writer hands over and waits for idleness, and it is here: nobody looks at
-            // `in_hand` meanwhile, and the log thread may still do a sync that is due.
-            drop(state);
-            return self.settle(VecDeque::from([group]), syncer);
-        }
         if group.needs_sync || !first || self.poison().is_some() {
             state.groups.push_back(group);
             self.changed.notify_all();

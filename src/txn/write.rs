@@ -19,7 +19,7 @@ use crate::{
     seeded::Bug,
     sync::Arc,
     tree::{Tree, cursor::Range, relocate::Spot},
-    wal::{Op, Ops},
+    wal::Op,
 };
 use std::ops::Bound;
 
@@ -54,8 +54,7 @@ pub struct Limits {
     pub dirty_bytes: u64,
 }
 
-/// Where a request or a group began, to go back to.
-#[derive(Clone)]
+/// Where a request began, to go back to.
 pub struct Savepoint {
     pages: PageSavepoint,
     catalog: Catalog,
@@ -135,31 +134,6 @@ impl WriteState {
         }
         self.large = false;
         self.broken = None;
-    }
-
-    /// Undoes the request in progress, which began at `point` within a group that began at `start`.
-    /// If it changed pages that earlier requests of the group had made, the group is undone, and
-    /// what was kept of it is applied again from its operations, as a recovery would.
-    ///
-    /// # Errors
-    /// Why that failed. Then nothing of the group is left.
-    pub fn undo_request(&mut self, point: Savepoint, start: &Savepoint) -> Result<()> {
-        if !self.pages.has_meddled() {
-            self.undo(point);
-            return Ok(());
-        }
-        let kept = self.ops[..point.ops].to_vec();
-        let requests = point.version.0 - start.version.0;
-        self.undo(start.clone());
-        self.begin_request();
-        let mut replayed = Ops::new(&kept).try_for_each(|op| self.replay(&op?));
-        replayed = replayed.and_then(|()| self.finish_request(requests));
-        if replayed.is_err() {
-            self.undo(start.clone());
-        }
-        self.ops = kept;
-        self.pages.isolate();
-        replayed
     }
 
     /// Ends the request in progress, which takes `versions` versions.

@@ -124,8 +124,6 @@ struct Gathered {
     needs_sync: bool,
     sync_by: Option<Instant>,
     first: Version,
-    /// Why the group cannot be committed, whatever its requests did.
-    broken: Option<Error>,
 }
 
 impl Writer {
@@ -228,7 +226,6 @@ impl Writer {
             needs_sync: false,
             sync_by: None,
             first: Version(self.state.version.0 + 1),
-            broken: None,
         };
         self.apply(first, &mut gathered);
         let log_bytes = self.log.record_bytes_max() / 2;
@@ -237,7 +234,6 @@ impl Writer {
             && self.state.ops().len() < log_bytes
             && self.state.pages.dirty_bytes() < self.engine.options.dirty_bytes
             && self.deferred.is_none()
-            && gathered.broken.is_none()
         {
             match self.next_request(&gathered) {
                 Some(Request::Control(control)) => self.deferred = Some(control),
@@ -278,7 +274,7 @@ impl Writer {
                         self.keep(Box::new(BatchAck { promise, version }), durability, gathered);
                     }
                     Err(error) => {
-                        self.undo(point, gathered);
+                        self.undo(point);
                         promise.fail(error);
                     }
                 }
@@ -287,7 +283,7 @@ impl Writer {
                 let point = self.state.begin_request();
                 let verdict = work.run(&mut WriteTx::new(&mut self.state));
                 if verdict == Verdict::Undo {
-                    self.undo(point, gathered);
+                    self.undo(point);
                     gathered.undone.push(Box::new(UndoneAck { work: Some(work) }));
                     return;
                 }
@@ -297,7 +293,7 @@ impl Writer {
                         self.keep(Box::new(WorkAck { work, version }), durability, gathered);
                     }
                     Err(error) => {
-                        self.undo(point, gathered);
+                        self.undo(point);
                         work.fail(error);
                     }
                 }
@@ -313,7 +309,7 @@ impl Writer {
                         self.keep(Box::new(BatchAck { promise, version }), durability, gathered);
                     }
                     Err(error) => {
-                        self.undo(point, gathered);
+                        self.undo(point);
                         gathered.undone.push(Box::new(RefusedAck { promise, error }));
                     }
                 }
@@ -322,9 +318,9 @@ impl Writer {
         }
     }
 
-    fn undo(&mut self, point: Savepoint, gathered: &mut Gathered) {
+    fn undo(&mut self, point: Savepoint) {
         metrics::add(&self.engine.metrics.failures, 1);
-        gathered.broken = self.state.undo_request(point, &gathered.start).err();
+        self.state.undo(point);
     }
 
     fn keep(&mut self, ack: Box<dyn Acknowledge>, durability: Durability, gathered: &mut Gathered) {
@@ -353,10 +349,6 @@ impl Writer {
     }
 
     fn commit(&mut self, mut gathered: Gathered, generation: Generation) {
-        if let Some(error) = gathered.broken.take() {
-            gathered.acks.append(&mut gathered.undone);
-            return self.fail(gathered, &error);
-        }
         if gathered.acks.is_empty() {
             // Every request was undone: nothing to log, and the generation is skipped. What it was
             // that the answers tell of may be in a group that nobody may hear of yet.
@@ -385,15 +377,9 @@ impl Writer {
         if gathered.needs_sync {
             self.unsynced_commits = 0;
         }
-        let Gathered { began, acks, needs_sync, sync_by, requests, .. } = gathered;
+        let Gathered { began, acks, needs_sync, sync_by, .. } = gathered;
         let last = self.state.version;
-        let group = Group { root, last, needs_sync, sync_by, began, acks };
-        // Of one request: the queue was empty when it was applied.
-        if requests == 1 && self.deferred.is_none() {
-            self.engine.pipeline.hand_over_lone(group, &self.syncer);
-        } else {
-            self.engine.pipeline.hand_over(group);
-        }
+        self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
     }
 
     fn count_commits(&self, commits: u64) {
