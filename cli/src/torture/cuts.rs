@@ -86,7 +86,14 @@ impl Cuts {
             let cut = self.disk.cut(at);
             let heard = cut.marks().last().unwrap_or(0) as usize;
             let skipped = dice.below(30) as usize;
-            for image in cut.images(dice.next()).skip(skipped).step_by(7).take(IMAGES) {
+            let chosen = cut.images(dice.next()).skip(skipped).step_by(7).take(IMAGES);
+            let mut chosen: Vec<_> = chosen.collect();
+            if chosen.is_empty() {
+                // Little was pending. One image at least, or the next life would go on with the
+                // record of this one.
+                chosen.push(cut.everything());
+            }
+            for image in chosen {
                 let (disk, mut models) = (image.disk(), self.models.clone());
                 let place = format!("power cut after operation {at}");
                 let store = options(self.seed, Level::Sync).open_simulated(&disk);
