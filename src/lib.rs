@@ -43,7 +43,6 @@
 #[cfg(not(loom))]
 mod check;
 mod error;
-#[cfg(not(loom))]
 mod event;
 #[cfg(not(loom))]
 mod options;
@@ -55,7 +54,6 @@ mod publish;
 mod reclaim;
 #[cfg(not(loom))]
 mod stats;
-#[cfg(not(loom))]
 mod storage;
 #[cfg(not(loom))]
 mod store;
@@ -66,7 +64,6 @@ mod table;
 mod tree;
 #[cfg(not(loom))]
 mod txn;
-#[cfg(not(loom))]
 mod wal;
 
 /// What models run of the pager: the parts that readers and the writer share. The rest is one
@@ -81,9 +78,12 @@ mod pager {
 #[cfg(loom)]
 mod txn {
     pub mod answer;
+    pub mod checkpointer;
     pub mod gate;
     pub mod line;
+    pub mod metrics;
     pub mod patience;
+    pub mod pipeline;
     pub mod queue;
 }
 
@@ -91,6 +91,7 @@ mod txn {
 #[cfg(loom)]
 mod options {
     pub const PAGE_FILE: &str = "pages";
+    pub const LOG_PREFIX: &str = "log-";
 }
 
 pub use error::{Corruption, Error, IoFailure, Limit, Resource, Result, TypeMismatch};
@@ -158,6 +159,17 @@ pub mod internals {
     pub mod answer {
         pub use crate::txn::answer::*;
     }
+    #[cfg(loom)]
+    pub mod checkpointer {
+        pub use crate::txn::checkpointer::*;
+    }
+    #[cfg(loom)]
+    pub mod pipeline {
+        pub use crate::{
+            event::Events,
+            txn::{metrics::Metrics, pipeline::*},
+        };
+    }
     pub mod gate {
         pub use crate::txn::gate::*;
     }
@@ -171,7 +183,6 @@ pub mod internals {
     pub mod page {
         pub use crate::page::*;
     }
-    #[cfg(not(loom))]
     pub mod storage {
         pub use crate::storage::*;
     }
@@ -179,7 +190,6 @@ pub mod internals {
     pub mod table {
         pub use crate::table::*;
     }
-    #[cfg(not(loom))]
     pub mod wal {
         pub use crate::wal::*;
     }

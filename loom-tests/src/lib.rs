@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 /// The environment variable that sets the preemption bound: 2 if absent; the long run takes 3.
@@ -19,7 +20,7 @@ pub const BOUND_VARIABLE: &str = "RECTO_LOOM_BOUND";
 /// # Panics
 /// If an order fails; and if loom was told to stop early, for it would call that a success.
 pub fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
-    let bound = std::env::var(BOUND_VARIABLE).map_or(2, |v| v.parse().expect("a number"));
+    let bound: usize = std::env::var(BOUND_VARIABLE).map_or(2, |v| v.parse().expect("a number"));
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(bound);
     builder.max_branches = 20_000;
@@ -28,15 +29,34 @@ pub fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
     assert!(builder.checkpoint_file.is_none(), "LOOM_CHECKPOINT_FILE would begin in the middle");
     let executions = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&executions);
+    let report = Report { name, bound, executions: Arc::clone(&executions), began: Instant::now() };
     builder.check(move || {
         count.fetch_add(1, Relaxed);
         model();
     });
+    drop(report);
     let executions = executions.load(Relaxed);
-    // Past the test harness, which swallows what is printed by tests that pass.
-    let line = format!("loom: {name}: {executions} executions at preemption bound {bound}\n");
-    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
     assert!(executions > 20, "{name}: {executions} executions are no model of concurrency");
+}
+
+/// Says how a run ended: of a twin, how many executions it took to fail.
+struct Report<'n> {
+    name: &'n str,
+    bound: usize,
+    executions: Arc<AtomicUsize>,
+    began: Instant,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        let Report { name, bound, executions, began } = self;
+        let (executions, took) = (executions.load(Relaxed), began.elapsed().as_secs_f32());
+        let end = if std::thread::panicking() { "failed at execution" } else { "executions:" };
+        let line = format!("\nloom: {name}: {end} {executions}, bound {bound}, {took:.1} s\n");
+        // Past the test harness, which swallows what is printed by tests that pass. Nothing is to
+        // be done about an error, least of all while a twin fails.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
 }
 
 /// Counts across executions, to show that a model reaches what it is about.
@@ -78,4 +98,7 @@ pub fn check_deadlocks(name: &str, model: impl Fn() + Send + Sync + 'static) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{name}: the seeded bug was not found\n{said}");
     assert!(said.contains("deadlock; threads"), "{name}: failed in another way\n{said}");
+    if let Some(line) = said.lines().find(|line| line.starts_with("loom: ")) {
+        let _ = std::io::stderr().write_all(format!("\n{line}\n").as_bytes());
+    }
 }

@@ -3,11 +3,14 @@
 //! Owns: the traits [`Storage`] and [`StorageFile`].
 //! Absent on purpose: retries, checksums, knowledge of pages or records.
 
+#[cfg(not(loom))]
 pub mod file;
+#[cfg(not(loom))]
 mod lock;
 pub mod map;
+#[cfg(not(loom))]
 pub mod memory;
-#[cfg(feature = "simulation")]
+#[cfg(all(feature = "simulation", not(loom)))]
 pub mod sim;
 
 use crate::{error::Result, sync::Arc};
@@ -62,5 +65,5 @@ pub enum LockMode {
     Shared,
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
