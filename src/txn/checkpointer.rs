@@ -59,8 +59,8 @@ impl<J, O> Checkpointer<J, O> {
         self.changed.notify_all();
     }
 
-    /// The thread. `carry_out` does a job; `panicked` is what became of it if that panics; `rest` is
-    /// done behind each job before the writer can see its end; `nudge` tells the writer of that.
+    /// The thread. `carry_out` does a job; `panicked` is what became of it if that panics; `rest`
+    /// is done behind each job before the writer can see its end, of which `nudge` tells it.
     pub fn run(
         &self,
         carry_out: impl Fn(&J) -> O,
