@@ -34,6 +34,10 @@ inject lives="100":
     cargo build --release --package recto-cli --features power-cuts
     tests/filesystems/inject.sh {{lives}}
 
+# The stress tests under AddressSanitizer. Frames and the map are what it is to watch.
+asan:
+    RUSTFLAGS=-Zsanitizer=address cargo +nightly test --test stress --target x86_64-unknown-linux-gnu
+
 # The peers side by side.
 compare *arguments:
     cd benches/compare && cargo run --release -- {{arguments}}
