@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Result},
     page::{PageId, meta::META_PAGES},
     store::Store,
-    txn::writer::Writer,
+    txn::{checkpoint::Inventory, writer::Writer},
 };
 
 /// What a check found; damage is its error instead.
@@ -38,7 +38,14 @@ impl Store {
 
     /// As [`check`](Self::check); `progress` is told the pages seen and the pages there are.
     pub fn check_with(&self, mut progress: impl FnMut(u64, u64)) -> Result<CheckReport> {
-        let inventory = self.inspect(Writer::inventory)?;
+        self.inspect(Writer::inventory)?.check(&mut progress)
+    }
+}
+
+impl Inventory {
+    /// Checks every page of the version in it.
+    pub(crate) fn check(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport> {
+        let inventory = self;
         let mut ledger = Ledger::new(inventory.end);
         for extent in &inventory.extras {
             ledger.enter(extent.first, extent.pages, "a run beside the trees")?;

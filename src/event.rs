@@ -39,6 +39,14 @@ pub enum Event {
         /// The pause before the next attempt.
         retry_after: Duration,
     },
+    /// The store was damaged and has been moved away, under the lock, and an empty one has taken
+    /// its place: see [`OnCorruption::SetAside`](crate::OnCorruption::SetAside).
+    SetAside {
+        /// The damage.
+        error: Error,
+        /// What the names of the damaged store's files begin with now, in the same directory.
+        prefix: String,
+    },
 }
 
 impl fmt::Display for Event {
@@ -48,6 +56,9 @@ impl fmt::Display for Event {
             Event::CheckpointFailed { error, retry_after } => {
                 let pause = retry_after.as_millis();
                 write!(f, "a checkpoint failed and is tried again after {pause} ms: {error}")
+            }
+            Event::SetAside { error, prefix } => {
+                write!(f, "the store was set aside as {prefix}* and begun anew: {error}")
             }
         }
     }

@@ -102,7 +102,7 @@ pub use table::postcard::Postcard;
 pub use {
     check::CheckReport,
     event::Event,
-    options::{Durability, Options},
+    options::{Durability, LogRecovery, OnCorruption, Options},
     stats::Stats,
     store::{Closed, Reader, Store, Transaction, TrySubmitError},
     table::{
@@ -185,7 +185,7 @@ pub mod internals {
     }
     #[cfg(not(loom))]
     pub mod store {
-        pub use crate::store::open_storage;
+        pub use crate::store::{open_storage, prove};
     }
 }
 

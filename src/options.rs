@@ -15,6 +15,10 @@ pub const OWNER_FILE: &str = "owner";
 /// The start of the name of every file that is being made and has no meaning yet; removed at open.
 pub const TEMPORARY_PREFIX: &str = "tmp-";
 
+/// The start of the name of every file of a damaged store that was set aside: behind it a number
+/// and the name that the file had.
+pub const ASIDE_PREFIX: &str = "damaged-";
+
 /// The smallest page.
 pub const PAGE_BYTES_MIN: usize = 4096;
 /// The largest page.
@@ -62,6 +66,33 @@ pub enum Durability {
     None,
 }
 
+/// What opening does with a store that is damaged: see [`Options::on_corruption`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnCorruption {
+    /// Opening answers [`Error::Corrupt`]; the files stay as they are.
+    #[default]
+    Refuse,
+    /// The files are renamed, in the same directory and under the lock, an empty store is opened
+    /// in their place, and [`Event::SetAside`] says so. For stores whose content can be made
+    /// again, such as caches. Nothing is deleted: see [`salvage`](crate::salvage).
+    SetAside,
+}
+
+/// What recovery takes for the end of the log: see [`Options::log_recovery`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogRecovery {
+    /// A record that is not whole and that nothing proves to have been synced: a crash leaves such
+    /// records, and they were promised to nobody.
+    #[default]
+    TornTail,
+    /// Only whole records: any trace of another behind the last one is [`Error::Corrupt`]. Finds
+    /// damage that looks like a torn tail; refuses stores after an honest crash, too. A record of
+    /// which not even the header can be read leaves no trace.
+    Strict,
+}
+
 /// How a store is opened. Every field has a default that suits a service of moderate size.
 ///
 /// ```
@@ -90,6 +121,9 @@ pub struct Options {
     pub(crate) memory_map: bool,
     pub(crate) read_only: bool,
     pub(crate) memory_if_locked: bool,
+    pub(crate) on_corruption: OnCorruption,
+    pub(crate) log_recovery: LogRecovery,
+    pub(crate) check_on_open: bool,
     pub(crate) events: Events,
 }
 
@@ -112,6 +146,9 @@ impl Default for Options {
             memory_map: true,
             read_only: false,
             memory_if_locked: false,
+            on_corruption: OnCorruption::Refuse,
+            log_recovery: LogRecovery::TornTail,
+            check_on_open: false,
             events: Events::default(),
         }
     }
@@ -219,6 +256,33 @@ impl Options {
     #[must_use]
     pub fn memory_if_locked(mut self, memory_if_locked: bool) -> Options {
         self.memory_if_locked = memory_if_locked;
+        self
+    }
+
+    /// What opening does with a store that is damaged. Default: [`OnCorruption::Refuse`].
+    ///
+    /// Opening reads the meta pages, the catalog, the list of free space and the log. Damage
+    /// elsewhere is found by whoever reads it, unless [`check_on_open`](Self::check_on_open) looks
+    /// at everything first. A store that is opened to be read only is never set aside.
+    #[must_use]
+    pub fn on_corruption(mut self, on_corruption: OnCorruption) -> Options {
+        self.on_corruption = on_corruption;
+        self
+    }
+
+    /// What recovery takes for the end of the log. Default: [`LogRecovery::TornTail`].
+    #[must_use]
+    pub fn log_recovery(mut self, log_recovery: LogRecovery) -> Options {
+        self.log_recovery = log_recovery;
+        self
+    }
+
+    /// Whether opening checks every page, as [`Store::check`](crate::Store::check) does, before
+    /// anything of the store is used: for files from someone who is not trusted, without the map.
+    /// Cost: every page is read. Default: false.
+    #[must_use]
+    pub fn check_on_open(mut self, check_on_open: bool) -> Options {
+        self.check_on_open = check_on_open;
         self
     }
 

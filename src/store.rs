@@ -1,14 +1,17 @@
 //! The front door: open, read, write, close.
-//! Owns: [`Store`]. Its rooms: `submit` hands work to the writer, `transaction` lets a caller's
-//! thread work ahead of it, `reader` is a thread's own snapshot, `running` has the threads. Absent
-//! on purpose: anything that a room below could do.
+//! Owns: [`Store`]. Its rooms: `opening` copes with damage, `submit` hands work to the writer,
+//! `transaction` lets a caller's thread work ahead of it, `reader` is a thread's own snapshot,
+//! `running` has the threads. Absent on purpose: anything that a room below could do.
 
 mod backup;
+mod opening;
 mod reader;
 mod running;
 mod submit;
 mod transaction;
 
+#[cfg(feature = "internals")]
+pub use opening::prove;
 pub use reader::Reader;
 pub use submit::TrySubmitError;
 pub use transaction::Transaction;
@@ -154,7 +157,8 @@ impl Store {
             let shared = Shared { engine: Arc::new(engine), requests, home, running };
             return Ok(Store { shared: Arc::new(shared) });
         }
-        let Opened { mut state, log, durable, replayed } = recover::open(storage, &options, &bell)?;
+        let opened = opening::open(storage, &options, &bell)?;
+        let Opened { mut state, log, durable, replayed } = opened;
         let generation = Generation(1);
         let first = state.view(generation, &bell);
         let engine = Engine::new(first, &home, durable.meta.version, options, bell);

@@ -12,14 +12,15 @@ use crate::{
 };
 use rustix::{
     fs::{
-        AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags, fallocate, openat, renameat, unlinkat,
+        AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags, fallocate, openat, renameat, statat,
+        unlinkat,
     },
     io::Errno,
 };
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     path::{Path, PathBuf},
     process,
     time::Duration,
@@ -322,6 +323,15 @@ impl StorageFile for OpenFile {
             let _ = self.directory.set_owner(process::id());
         }
         Ok(())
+    }
+
+    fn is_named(&self, name: &str) -> Result<bool> {
+        let ours = self.file.metadata().map_err(self.failed("stat"))?;
+        match statat(&self.directory.file, name, AtFlags::empty()) {
+            Ok(found) => Ok((found.st_dev, found.st_ino) == (ours.dev(), ours.ino())),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(Error::io("stat", name, e.into())),
+        }
     }
 
     fn map(&self) -> Option<Arc<Map>> {

@@ -19,8 +19,10 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// A directory of files in memory; it goes with its last clone and the last open file.
 #[derive(Clone, Default)]
 pub struct MemoryStorage {
-    files: Arc<Mutex<BTreeMap<String, Arc<Inode>>>>,
+    files: Files,
 }
+
+type Files = Arc<Mutex<BTreeMap<String, Arc<Inode>>>>;
 
 #[derive(Default)]
 struct Inode {
@@ -36,6 +38,7 @@ struct Content {
 }
 
 struct OpenFile {
+    files: Files,
     inode: Arc<Inode>,
     name: String,
     hold: Hold,
@@ -52,8 +55,9 @@ fn failed(op: &'static str, name: &str, kind: io::ErrorKind) -> Error {
     Error::io(op, name, kind.into())
 }
 
-fn share(inode: &Arc<Inode>, name: &str) -> Arc<dyn StorageFile> {
+fn share(files: &Files, inode: &Arc<Inode>, name: &str) -> Arc<dyn StorageFile> {
     Arc::new(OpenFile {
+        files: Arc::clone(files),
         inode: Arc::clone(inode),
         name: name.to_owned(),
         hold: Hold::new(Arc::clone(&inode.lock)),
@@ -63,7 +67,7 @@ fn share(inode: &Arc<Inode>, name: &str) -> Arc<dyn StorageFile> {
 impl Storage for MemoryStorage {
     fn open(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
         match lock(&self.files).get(name) {
-            Some(inode) => Ok(share(inode, name)),
+            Some(inode) => Ok(share(&self.files, inode, name)),
             None => Err(failed("open", name, io::ErrorKind::NotFound)),
         }
     }
@@ -75,7 +79,7 @@ impl Storage for MemoryStorage {
         }
         let inode = Arc::new(Inode::default());
         files.insert(name.to_owned(), Arc::clone(&inode));
-        Ok(share(&inode, name))
+        Ok(share(&self.files, &inode, name))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
@@ -150,6 +154,10 @@ impl StorageFile for OpenFile {
 
     fn lock(&self, mode: LockMode, timeout: Duration) -> Result<()> {
         self.hold.take(mode, timeout)
+    }
+
+    fn is_named(&self, name: &str) -> Result<bool> {
+        Ok(lock(&self.files).get(name).is_some_and(|inode| Arc::ptr_eq(inode, &self.inode)))
     }
 
     fn map(&self) -> Option<Arc<Map>> {

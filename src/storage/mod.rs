@@ -49,6 +49,8 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Takes the advisory lock of this file, waiting up to `timeout`; it goes when the file is
     /// dropped. `Error::Locked` with the owner's pid where it is known.
     fn lock(&self, mode: LockMode, timeout: Duration) -> Result<()>;
+    /// Whether `name` leads to this very file now; false if nothing has that name.
+    fn is_named(&self, name: &str) -> Result<bool>;
     /// A read-only map of the file that follows its growth, where the storage has one.
     fn map(&self) -> Option<Arc<map::Map>>;
 }

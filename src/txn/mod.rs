@@ -1,6 +1,7 @@
 //! Snapshots, transactions and the writer thread.
 
 pub mod answer;
+pub mod aside;
 pub mod backup;
 pub mod batch;
 pub mod catalog;

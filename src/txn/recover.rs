@@ -7,12 +7,12 @@
 
 use super::{
     catalog::Catalog,
-    checkpoint::{DurableMark, log_position, position},
+    checkpoint::{DurableMark, Inventory, log_position, position},
     write::{Limits, WriteState},
 };
 use crate::{
     error::{Error, Result},
-    options::{LOG_PREFIX, Options, PAGE_BYTES_DEFAULT, PAGE_FILE, TEMPORARY_PREFIX},
+    options::{LOG_PREFIX, LogRecovery, Options, PAGE_BYTES_DEFAULT, PAGE_FILE, TEMPORARY_PREFIX},
     page::{
         PageId, Run,
         meta::{META_BYTES, META_PAGES, Meta},
@@ -52,13 +52,26 @@ pub struct Opened {
     pub replayed: ReplayEnd,
 }
 
-/// Opens the store in `storage`, creating it if that is allowed, and replays its log.
+impl Opened {
+    /// What a check needs to know beside the version that was opened.
+    pub fn inventory(&mut self, bell: &Arc<Bell>) -> Inventory {
+        let view = self.state.view(Generation(1), bell);
+        let (free, end) = (self.state.pages.free_extents(), self.state.pages.end());
+        Inventory { view, free, extras: self.durable.extras.clone(), end }
+    }
+}
+
+/// Opens the store whose page file is `file`, locked, and replays its log.
 ///
 /// # Errors
-/// `Error::Locked`, `Error::Corrupt`, `Error::Invalid` for options that do not fit, and the
+/// `Error::Corrupt`, `Error::Invalid` for options that do not fit, and the
 /// storage's own. Nothing is changed by a failed call but files under temporary names.
-pub fn open(storage: &Arc<dyn Storage>, options: &Options, bell: &Arc<Bell>) -> Result<Opened> {
-    let file = open_page_file(storage, options)?;
+pub fn open(
+    storage: &Arc<dyn Storage>,
+    file: Arc<dyn StorageFile>,
+    options: &Options,
+    bell: &Arc<Bell>,
+) -> Result<Opened> {
     let slots = read_slots(&*file)?;
     let meta = slots.newest()?;
     fits(options, &meta)?;
@@ -66,7 +79,7 @@ pub fn open(storage: &Arc<dyn Storage>, options: &Options, bell: &Arc<Bell>) -> 
     slots.write_again(&*file, &meta)?;
     remove_temporaries(&**storage)?;
     let (mut state, durable) = load(file, &meta, options, bell)?;
-    let replayed = replay_log(&**storage, &meta, &mut state, options.cache_bytes)?;
+    let replayed = replay_log(&**storage, &meta, &mut state, options)?;
     let (next, chain) = (Version(state.version.0 + 1), replayed.position.chain);
     let segment_bytes = options.log_segment_bytes;
     let log = Log::create(Arc::clone(storage), meta.store_id, segment_bytes, next, chain)?;
@@ -83,29 +96,43 @@ pub fn open_read_only(
     options: &Options,
     bell: &Arc<Bell>,
 ) -> Result<WriteState> {
-    let file = storage.open(PAGE_FILE)?;
-    file.lock(LockMode::Shared, options.lock_timeout)?;
+    let file = loop {
+        let file = storage.open(PAGE_FILE)?;
+        file.lock(LockMode::Shared, options.lock_timeout)?;
+        if file.is_named(PAGE_FILE)? {
+            break file;
+        }
+    };
     let meta = read_slots(&*file)?.newest()?;
     fits(options, &meta)?;
     expect_own(&**storage, meta.store_id)?;
     let (mut state, _) = load(file, &meta, options, bell)?;
     state.pages.never_grow();
-    replay_log(&**storage, &meta, &mut state, options.cache_bytes)?;
+    replay_log(&**storage, &meta, &mut state, options)?;
     Ok(state)
 }
 
-/// Opens and locks the page file; makes it first if there is none.
-fn open_page_file(storage: &Arc<dyn Storage>, options: &Options) -> Result<Arc<dyn StorageFile>> {
+/// Opens and locks the page file; makes it first if there is none and that is allowed.
+///
+/// # Errors
+/// `Error::Locked`; `Error::Corrupt` if it alone is missing; the storage's own.
+pub fn lock_page_file(
+    storage: &Arc<dyn Storage>,
+    options: &Options,
+) -> Result<Arc<dyn StorageFile>> {
     loop {
-        match storage.open(PAGE_FILE) {
+        let absent = match storage.open(PAGE_FILE) {
             Ok(file) => {
                 file.lock(LockMode::Exclusive, options.lock_timeout)?;
-                return Ok(file);
+                // Whoever held it may have set the store aside, and this file with it.
+                if file.is_named(PAGE_FILE)? {
+                    return Ok(file);
+                }
+                continue;
             }
-            Err(error) if !error.is_not_found() => return Err(error),
-            Err(absent) if !options.create => return Err(absent),
-            Err(_) => {}
-        }
+            Err(absent) if absent.is_not_found() => absent,
+            Err(error) => return Err(error),
+        };
         let has_log = storage.list()?.iter().any(|name| name.starts_with(LOG_PREFIX));
         // Looked for once more: another process may have made the store in between.
         if has_log && storage.open(PAGE_FILE).is_ok() {
@@ -114,6 +141,9 @@ fn open_page_file(storage: &Arc<dyn Storage>, options: &Options) -> Result<Arc<d
         if has_log {
             let reason = "it is missing, though segments of its log are there";
             return Err(Error::corrupt(PAGE_FILE, reason));
+        }
+        if !options.create {
+            return Err(absent);
         }
         if let Some(file) = create(&**storage, options)? {
             return Ok(file);
@@ -125,6 +155,12 @@ fn open_page_file(storage: &Arc<dyn Storage>, options: &Options) -> Result<Arc<d
 /// None if another process was faster.
 fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn StorageFile>>> {
     let Some(file) = reserve(storage, options.lock_timeout)? else { return Ok(None) };
+    fill(storage, &*file, options)?;
+    Ok(Some(file))
+}
+
+/// Writes an empty store to what [`reserve`] gave, and gives it its name.
+pub(super) fn fill(storage: &dyn Storage, file: &dyn StorageFile, options: &Options) -> Result<()> {
     let page_bytes = options.page_bytes.unwrap_or(PAGE_BYTES_DEFAULT);
     let meta = Meta {
         page_bytes,
@@ -141,13 +177,21 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<Option<Arc<dyn Sto
     file.truncate(0)?;
     file.allocate(bytes.len() as u64)?;
     file.write_at(&bytes, 0)?;
-    reveal(storage, &*file)?;
-    Ok(Some(file))
+    reveal(storage, file)
 }
 
 /// The page file that is to be, under a temporary name and locked; the lock moves with the name.
 /// None if there is a store by now, or another process is about to make one: look again.
 pub fn reserve(
+    storage: &dyn Storage,
+    lock_timeout: Duration,
+) -> Result<Option<Arc<dyn StorageFile>>> {
+    let reserved = reserve_beside(storage, lock_timeout)?;
+    Ok(if storage.open(PAGE_FILE).is_ok() { None } else { reserved })
+}
+
+/// As [`reserve`], also beside a store; whoever holds it is the only one who makes a store here.
+pub(super) fn reserve_beside(
     storage: &dyn Storage,
     lock_timeout: Duration,
 ) -> Result<Option<Arc<dyn StorageFile>>> {
@@ -161,7 +205,8 @@ pub fn reserve(
         Err(error) => return Err(error),
     };
     file.lock(LockMode::Exclusive, lock_timeout)?;
-    Ok(if storage.open(PAGE_FILE).is_ok() { None } else { Some(file) })
+    // Else it has become the page file meanwhile, perhaps of a store that was set aside since.
+    Ok(file.is_named(NEW_PAGE_FILE)?.then_some(file))
 }
 
 /// Gives what [`reserve`] gave, written whole, its name.
@@ -344,11 +389,11 @@ fn replay_log(
     storage: &dyn Storage,
     meta: &Meta,
     state: &mut WriteState,
-    cache_bytes: u64,
+    options: &Options,
 ) -> Result<ReplayEnd> {
     let (position, version) = (position(meta.log), meta.version);
     let start = ReplayStart { position, version, synced: version };
-    replay(storage, meta.store_id, start, &mut |first, last, ops| {
+    let end = replay(storage, meta.store_id, start, &mut |first, last, ops| {
         if first.0 != state.version.0 + 1 || last < first {
             let (found, expected) = (first.0, state.version.0 + 1);
             let reason = format!("a record begins with version {found}, not {expected}");
@@ -364,11 +409,16 @@ fn replay_log(
         state.pages.commit_group();
         state.pages.take_cached();
         if state.pages.pager().take_pressure() {
-            state.pages.evict(cache_bytes / 2, Generation(1));
+            state.pages.evict(options.cache_bytes / 2, Generation(1));
         }
         state.pages.reclaim();
         Ok(())
-    })
+    })?;
+    if end.torn && options.log_recovery == LogRecovery::Strict {
+        let reason = format!("behind version {} stands a record that is not whole", end.last.0);
+        return Err(Error::corrupt("log", reason));
+    }
+    Ok(end)
 }
 
 /// Writes the meta page that was found again, to both slots, naming the new log.

@@ -171,7 +171,7 @@ fn growth_takes_its_space_on_the_device() {
     let file = storage.create("pages").unwrap();
     file.allocate(1 << 20).unwrap();
     let metadata = fs::metadata(place.path().join("pages")).unwrap();
-    assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 >= 1 << 20);
+    assert!(metadata.blocks() * 512 >= 1 << 20);
 }
 
 #[test]

@@ -303,6 +303,10 @@ impl StorageFile for OpenFile {
         self.hold.take(mode, timeout)
     }
 
+    fn is_named(&self, name: &str) -> Result<bool> {
+        Ok(self.disk.lock().live.find(name) == Some(self.inode))
+    }
+
     fn map(&self) -> Option<Arc<Map>> {
         None
     }

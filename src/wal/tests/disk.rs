@@ -340,6 +340,10 @@ impl StorageFile for File {
         Ok(())
     }
 
+    fn is_named(&self, name: &str) -> Result<bool> {
+        Ok(self.name == name)
+    }
+
     fn map(&self) -> Option<Arc<Map>> {
         None
     }
