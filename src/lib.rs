@@ -54,6 +54,8 @@ mod pager;
 mod publish;
 mod reclaim;
 #[cfg(not(loom))]
+mod salvage;
+#[cfg(not(loom))]
 mod stats;
 #[cfg(not(loom))]
 mod storage;
@@ -103,6 +105,7 @@ pub use {
     check::CheckReport,
     event::Event,
     options::{Durability, LogRecovery, OnCorruption, Options},
+    salvage::{SalvageReport, salvage},
     stats::Stats,
     store::{Closed, Reader, Store, Transaction, TrySubmitError},
     table::{

@@ -319,3 +319,23 @@ fn the_bench_leaves_the_store_as_it_was() {
     assert_eq!(printed(&["dump", dir], b""), before);
     assert!(fs::metadata(svg).unwrap().len() > 0);
 }
+
+#[test]
+fn salvage_copies_what_a_damaged_store_still_has() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, copy) = (path(parent.path(), "store"), path(parent.path(), "copy"));
+    for i in 0..300 {
+        printed(&["put", &dir, "ages", &format!("key {i}"), &"v".repeat(60)], b"");
+    }
+    let whole = printed(&["salvage", &dir, &copy], b"");
+    assert!(whole.contains("300 entries") && whole.contains("nothing was lost"), "{whole}");
+    let pages = parent.path().join("store/pages");
+    let mut bytes = std::fs::read(&pages).unwrap();
+    let leaf = (2..bytes.len() / 4096).find(|page| bytes[page * 4096 + 20] == 1).unwrap();
+    bytes.chunks_mut(4096).skip(leaf).for_each(|page| page[3000] ^= 1);
+    std::fs::write(&pages, bytes).unwrap();
+    let rest = recto(&["salvage", &dir, &path(parent.path(), "rest")], b"");
+    assert_eq!(rest.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&rest.stdout).contains("damaged: "), "{rest:?}");
+    assert_eq!(refused(&["salvage", &path(parent.path(), "absent"), &copy], b"").0, 2);
+}

@@ -10,7 +10,7 @@ use crate::{
     tree::{check::TreeReport, cursor},
     txn::{
         catalog::{TableTypes, name_hash},
-        raw::ReadRaw,
+        raw::{ReadRaw, WriteRaw},
         snapshot::View,
         write::{WriteState, WriteTx},
     },
@@ -120,6 +120,11 @@ impl RawTableMut<'_> {
     /// Removes; whether the key was there.
     pub fn remove(&mut self, key: &[u8]) -> Result<bool> {
         self.state.remove(self.index, key)
+    }
+
+    /// Removes the entries between two bounds; how many there were.
+    pub fn remove_range(&mut self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<u64> {
+        WriteRaw::remove_range(self.state, self.index, from, to)
     }
 
     /// Inserts or replaces many entries, in any order, the last of equal keys; how many were new.
