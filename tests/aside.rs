@@ -1,5 +1,5 @@
-//! A damaged store is refused, or set aside with nothing of it lost: by kind of damage, and with the
-//! power cut after every operation of the setting aside and of what follows a first cut.
+//! A damaged store is refused, or set aside with nothing of it lost: by kind of damage, and with
+//! the power cut after every operation of the setting aside and of what follows a first cut.
 
 use recto::{
     Error, Event, LogRecovery, OnCorruption, Options, Result, Store, Table,
@@ -235,8 +235,8 @@ fn everything_is_kept(found: &Files, left: &Files) -> Result<(), String> {
     Ok(())
 }
 
-/// Whatever a cut leaves: refused as damaged, or the damaged store is aside whole and the one in its
-/// place is empty; and setting aside goes on from there.
+/// Whatever a cut leaves: refused as damaged, or the damaged store is aside whole and the one in
+/// its place is empty; and setting aside goes on from there.
 fn judge(found: &Files, image: &SimDisk) -> Result<(), String> {
     everything_is_kept(found, &files(image))?;
     let aside: BTreeSet<String> =
@@ -261,7 +261,7 @@ fn judge(found: &Files, image: &SimDisk) -> Result<(), String> {
     everything_is_kept(found, &files(image))
 }
 
-/// Opens `start` and cuts the power after each operation. Deeper: again over what that opening does.
+/// Opens `start` and cuts the power after each operation; deeper, again over what that opening did.
 fn cut_everywhere(found: &Files, start: &SimDisk, depth: u32, images: &mut u64) {
     start.settle();
     let (setting_aside, _) = setting_aside();

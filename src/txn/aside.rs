@@ -5,8 +5,8 @@
 //! 1. The damaged page file's lock is held by the caller, and the lock of the file that page files
 //!    are made in: nobody else opens or makes a store meanwhile.
 //! 2. The page file is renamed and the directory synced. Were a segment of the log renamed first
-//!    and the power cut, the rest could pass for a shorter log, and a store that lacks commits would
-//!    be opened.
+//!    and the power cut, the rest could pass for a shorter log, and a store that lacks commits
+//!    would be opened.
 //! 3. The log's segments are renamed and the directory synced, in any order: without a page file
 //!    they are damage to whoever opens the directory, and this is gone on with.
 //! 4. The new page file gets its name last.
