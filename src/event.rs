@@ -137,7 +137,7 @@ impl Events {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -45,7 +45,6 @@ mod check;
 #[cfg(not(loom))]
 mod clock;
 mod error;
-#[cfg(not(loom))]
 mod event;
 #[cfg(not(loom))]
 mod options;
@@ -55,11 +54,9 @@ mod page;
 mod pager;
 mod publish;
 mod reclaim;
-#[cfg(not(loom))]
 mod seeded;
 #[cfg(not(loom))]
 mod stats;
-#[cfg(not(loom))]
 mod storage;
 #[cfg(not(loom))]
 mod store;
@@ -70,7 +67,6 @@ mod table;
 mod tree;
 #[cfg(not(loom))]
 mod txn;
-#[cfg(not(loom))]
 mod wal;
 
 /// What models run of the pager: the parts that readers and the writer share. The rest is one
@@ -85,34 +81,20 @@ mod pager {
 #[cfg(loom)]
 mod txn {
     pub mod answer;
+    pub mod checkpointer;
     pub mod gate;
     pub mod line;
+    pub mod metrics;
     pub mod patience;
+    pub mod pipeline;
     pub mod queue;
-}
-
-/// Models never fork.
-#[cfg(loom)]
-mod storage {
-    pub mod origin {
-        pub struct Origin;
-
-        impl Origin {
-            pub fn here() -> Origin {
-                Origin
-            }
-
-            pub fn is_here(&self) -> bool {
-                true
-            }
-        }
-    }
 }
 
 /// What errors name of the options, for models.
 #[cfg(loom)]
 mod options {
     pub const PAGE_FILE: &str = "pages";
+    pub const LOG_PREFIX: &str = "log-";
 }
 
 pub use error::{Corruption, Error, IoFailure, Limit, Resource, Result, TypeMismatch};
@@ -185,6 +167,18 @@ pub mod internals {
     pub mod answer {
         pub use crate::txn::answer::*;
     }
+    #[cfg(loom)]
+    pub mod checkpointer {
+        pub use crate::txn::checkpointer::*;
+    }
+    #[cfg(loom)]
+    pub mod pipeline {
+        pub use crate::{
+            event::Events,
+            seeded::Seeded,
+            txn::{metrics::Metrics, pipeline::*},
+        };
+    }
     pub mod gate {
         pub use crate::txn::gate::*;
     }
@@ -198,7 +192,6 @@ pub mod internals {
     pub mod page {
         pub use crate::page::*;
     }
-    #[cfg(not(loom))]
     pub mod storage {
         pub use crate::storage::*;
     }
@@ -206,7 +199,6 @@ pub mod internals {
     pub mod table {
         pub use crate::table::*;
     }
-    #[cfg(not(loom))]
     pub mod wal {
         pub use crate::wal::*;
     }

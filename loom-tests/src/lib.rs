@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 /// The environment variable that sets the preemption bound: 2 if absent; the long run takes 3.
@@ -19,24 +20,62 @@ pub const BOUND_VARIABLE: &str = "RECTO_LOOM_BOUND";
 /// # Panics
 /// If an order fails; and if loom was told to stop early, for it would call that a success.
 pub fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
-    let bound = std::env::var(BOUND_VARIABLE).map_or(2, |v| v.parse().expect("a number"));
+    run(Arc::new(Report::new(name)), model);
+}
+
+fn run(report: Arc<Report>, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(bound);
+    builder.preemption_bound = Some(report.bound);
     builder.max_branches = 20_000;
     let whole = builder.max_duration.is_none() && builder.max_permutations.is_none();
     assert!(whole, "LOOM_MAX_DURATION or LOOM_MAX_PERMUTATIONS would cut the run short unnoticed");
     assert!(builder.checkpoint_file.is_none(), "LOOM_CHECKPOINT_FILE would begin in the middle");
-    let executions = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&executions);
+    let count = Arc::clone(&report);
+    let said = Said(Arc::clone(&report));
     builder.check(move || {
-        count.fetch_add(1, Relaxed);
+        count.executions.fetch_add(1, Relaxed);
         model();
     });
-    let executions = executions.load(Relaxed);
-    // Past the test harness, which swallows what is printed by tests that pass.
-    let line = format!("loom: {name}: {executions} executions at preemption bound {bound}\n");
-    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
+    drop(said);
+    let (name, executions) = (&report.name, report.executions.load(Relaxed));
     assert!(executions > 20, "{name}: {executions} executions are no model of concurrency");
+}
+
+/// What is known of a run.
+struct Report {
+    name: String,
+    bound: usize,
+    executions: AtomicUsize,
+    began: Instant,
+}
+
+impl Report {
+    fn new(name: &str) -> Report {
+        let bound = std::env::var(BOUND_VARIABLE).map_or(2, |v| v.parse().expect("a number"));
+        let (name, executions) = (name.to_owned(), AtomicUsize::new(0));
+        Report { name, bound, executions, began: Instant::now() }
+    }
+
+    /// Says how the run ended: of a twin, how many executions it took to fail.
+    fn say(&self, end: &str) {
+        let Report { name, bound, executions, began } = self;
+        let (executions, took) = (executions.load(Relaxed), began.elapsed().as_secs_f32());
+        let line = format!("\nloom: {name}: {end} {executions}, bound {bound}, {took:.1} s\n");
+        // Past the test harness, which swallows what is printed by tests that pass. Nothing is to
+        // be done about an error, least of all while a twin fails.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
+const FAILED: &str = "failed at execution";
+
+/// Speaks when it goes, also if that is by a panic.
+struct Said(Arc<Report>);
+
+impl Drop for Said {
+    fn drop(&mut self) {
+        self.0.say(if std::thread::panicking() { FAILED } else { "executions:" });
+    }
 }
 
 /// Counts across executions, to show that a model reaches what it is about.
@@ -68,7 +107,13 @@ const TWIN_VARIABLE: &str = "RECTO_LOOM_TWIN";
 /// If the twin passes, or fails in another way.
 pub fn check_deadlocks(name: &str, model: impl Fn() + Send + Sync + 'static) {
     if std::env::var(TWIN_VARIABLE).is_ok_and(|twin| twin == name) {
-        return check(name, model);
+        let report = Arc::new(Report::new(name));
+        let (failed, print) = (Arc::clone(&report), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            failed.say(FAILED);
+            print(panic);
+        }));
+        return run(report, model);
     }
     let output = std::process::Command::new(std::env::current_exe().expect("this test's path"))
         .args([name, "--exact", "--nocapture"])
@@ -78,4 +123,6 @@ pub fn check_deadlocks(name: &str, model: impl Fn() + Send + Sync + 'static) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{name}: the seeded bug was not found\n{said}");
     assert!(said.contains("deadlock; threads"), "{name}: failed in another way\n{said}");
+    let line = said.lines().find(|line| line.starts_with("loom: ")).expect("its first panic's");
+    let _ = std::io::stderr().write_all(format!("\n{line}\n").as_bytes());
 }

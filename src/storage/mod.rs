@@ -3,17 +3,41 @@
 //! Owns: the traits [`Storage`] and [`StorageFile`].
 //! Absent on purpose: retries, checksums, knowledge of pages or records.
 
+#[cfg(not(loom))]
 pub mod file;
+#[cfg(not(loom))]
 mod lock;
 pub mod map;
+#[cfg(not(loom))]
 pub mod memory;
+#[cfg(not(loom))]
 pub mod origin;
+#[cfg(not(loom))]
 pub mod prefixed;
-#[cfg(feature = "simulation")]
+#[cfg(all(feature = "simulation", not(loom)))]
 pub mod sim;
 
 use crate::{error::Result, seeded::Seeded, sync::Arc};
 use std::time::Duration;
+
+/// Models never fork.
+#[cfg(loom)]
+pub mod origin {
+    /// This process.
+    pub struct Origin;
+
+    impl Origin {
+        /// This process.
+        pub fn here() -> Origin {
+            Origin
+        }
+
+        /// Always.
+        pub fn is_here(&self) -> bool {
+            true
+        }
+    }
+}
 
 /// A flat directory of files. Names carry no path separators. Every change of the directory is
 /// durable only after [`sync_dir`](Storage::sync_dir).
@@ -74,5 +98,5 @@ pub enum LockMode {
     Shared,
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -5,6 +5,7 @@
 use super::{Closed, Shared};
 use crate::{
     error::{Error, Resource, Result},
+    pager::checkpoint::Failure,
     stats,
     sync::{
         Condvar, Mutex, lock, now,
@@ -46,7 +47,8 @@ impl Shared {
             let (engine, home, syncer) = (engine.clone(), home.clone(), syncer.clone());
             move || {
                 home.enter_own_thread();
-                while catch_unwind(AssertUnwindSafe(|| engine.pipeline.run(&syncer))).is_err() {
+                let run = || engine.pipeline.run(syncer.seeded(), || syncer.sync());
+                while catch_unwind(AssertUnwindSafe(run)).is_err() {
                     engine.pipeline.drop_in_hand(&Error::own_panic("the log thread"));
                 }
             }
@@ -55,8 +57,15 @@ impl Shared {
             let (engine, home) = (engine.clone(), home.clone());
             move || {
                 home.enter_own_thread();
-                let nudge = || nudger.nudge();
-                engine.checkpointer.run(&pager, &syncer, &engine.metrics, nudge);
+                let panicked = || Error::own_panic("the checkpoint thread");
+                engine.checkpointer.run(
+                    |job| job.carry_out(&pager, &syncer, &engine.metrics),
+                    || Err(Failure::Poisoned(panicked())),
+                    // A spare segment, made here so that no commit waits for its zeros; without one
+                    // the next rotation makes it, or reports why it cannot.
+                    || _ = syncer.prepare(),
+                    || nudger.nudge(),
+                );
             }
         };
         let writer_thread = {

@@ -2,8 +2,7 @@
 //! Owns: [`DurableMark`], what the newest durable meta page names. Keeps I3 and I10.
 
 use super::{
-    checkpointer::{Job, Outcome},
-    metrics,
+    metrics::{self, Metrics},
     pipeline::Acknowledge,
     recover::renew_meta,
     request::Request,
@@ -18,14 +17,14 @@ use crate::{
         meta::{LogPosition, Meta},
     },
     pager::{
-        Pages,
-        checkpoint::{Cut, Extra, Failure, write_metas},
+        Pager, Pages,
+        checkpoint::{Cut, Extra, Failure, write_cut, write_metas},
         write::{DirtyPage, Extent},
     },
     publish::{Generation, Lease, Pin, Version},
     seeded::Bug,
     sync::{Arc, now},
-    wal::Position,
+    wal::{Position, Syncer},
 };
 use std::time::{Duration, Instant};
 
@@ -56,6 +55,33 @@ pub struct DurableMark {
     /// What the checkpoint that ended amid a group wrote.
     pub written: Vec<DirtyPage>,
 }
+
+/// One checkpoint on its way.
+pub struct Job {
+    /// What to write.
+    pub cut: Cut,
+    /// The snapshot it was taken from: its frames stay as long as this lives.
+    pub root: Option<Arc<View>>,
+    /// The pin of its page numbers, once it is durable.
+    pub pin: Pin,
+    /// The runs it writes beside the trees.
+    pub extras: Vec<Extent>,
+}
+
+impl Job {
+    /// Syncs the log through the cut, then writes it in its order.
+    pub fn carry_out(&self, pager: &Arc<Pager>, syncer: &Syncer, m: &Metrics) -> Outcome {
+        // The log first: a page must not be named before the commits that it holds are durable.
+        syncer.sync().map_err(Failure::Poisoned)?;
+        write_cut(pager, &self.cut)?;
+        let pages: u64 = self.cut.pages.iter().map(|dirty| u64::from(dirty.pages)).sum();
+        metrics::add(&m.page_bytes_written, pages * pager.page_bytes() as u64);
+        Ok(())
+    }
+}
+
+/// How a checkpoint ended.
+pub type Outcome = Result<(), Failure>;
 
 /// What the writer knows of the pages that no table names, at the moment of `view`.
 pub struct Inventory {

@@ -1,71 +1,33 @@
 //! The checkpoint thread: it takes one cut at a time from the writer and brings it to the disk.
 //! Owns: [`Checkpointer`], the place where the two meet. Absent on purpose: what a cut holds, and
-//! what follows from its end; the writer decides both.
+//! what follows from its end; the writer decides both (`checkpoint`). Loom runs it without a store.
 
-use super::{metrics::Metrics, snapshot::View};
-use crate::{
-    error::Error,
-    pager::{
-        Pager, Pages,
-        checkpoint::{Cut, Failure, write_cut},
-        write::Extent,
-    },
-    publish::Pin,
-    sync::{Arc, Condvar, Mutex, lock, wait},
-    wal::Syncer,
-};
+use crate::sync::{Condvar, Mutex, lock, wait};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// One checkpoint on its way.
-pub struct Job {
-    /// What to write.
-    pub cut: Cut,
-    /// The snapshot it was taken from: its frames stay as long as this lives.
-    pub root: Option<Arc<View>>,
-    /// The pin of its page numbers, once it is durable.
-    pub pin: Pin,
-    /// The runs it writes beside the trees.
-    pub extras: Vec<Extent>,
-}
-
-impl Job {
-    /// Syncs the log through the cut, then writes it in its order.
-    pub fn carry_out(&self, pager: &Arc<Pager>, syncer: &Syncer, m: &Metrics) -> Outcome {
-        // The log first: a page must not be named before the commits that it holds are durable.
-        syncer.sync().map_err(Failure::Poisoned)?;
-        write_cut(pager, &self.cut)?;
-        let pages: u64 = self.cut.pages.iter().map(|dirty| u64::from(dirty.pages)).sum();
-        super::metrics::add(&m.page_bytes_written, pages * pager.page_bytes() as u64);
-        Ok(())
-    }
-}
-
-/// How a checkpoint ended.
-pub type Outcome = Result<(), Failure>;
-
-enum State {
+enum State<J, O> {
     Idle,
-    Given(Box<Job>),
+    Given(Box<J>),
     Running,
-    Finished(Box<Job>, Outcome),
+    Finished(Box<J>, O),
     Ended,
 }
 
-/// Where the writer leaves a cut and finds what became of it.
-pub struct Checkpointer {
-    state: Mutex<State>,
+/// Where the writer leaves a cut, as a job `J`, and finds what became of it, an outcome `O`.
+pub struct Checkpointer<J, O> {
+    state: Mutex<State<J, O>>,
     changed: Condvar,
 }
 
-impl Default for Checkpointer {
-    fn default() -> Checkpointer {
+impl<J, O> Default for Checkpointer<J, O> {
+    fn default() -> Checkpointer<J, O> {
         Checkpointer { state: Mutex::new(State::Idle), changed: Condvar::new() }
     }
 }
 
-impl Checkpointer {
+impl<J, O> Checkpointer<J, O> {
     /// Gives the thread a cut. There is none on its way (else this is our own bug).
-    pub fn start(&self, job: Box<Job>) {
+    pub fn start(&self, job: Box<J>) {
         let mut state = lock(&self.state);
         assert!(matches!(*state, State::Idle), "one checkpoint at a time");
         *state = State::Given(job);
@@ -78,12 +40,12 @@ impl Checkpointer {
     }
 
     /// What became of the last cut, if it has ended and nobody has asked yet.
-    pub fn take_finished(&self) -> Option<(Box<Job>, Outcome)> {
+    pub fn take_finished(&self) -> Option<(Box<J>, O)> {
         take(&mut lock(&self.state))
     }
 
     /// Waits for the checkpoint on its way, if there is one.
-    pub fn wait_finished(&self) -> Option<(Box<Job>, Outcome)> {
+    pub fn wait_finished(&self) -> Option<(Box<J>, O)> {
         let mut state = lock(&self.state);
         while matches!(*state, State::Given(_) | State::Running) {
             state = wait(&self.changed, state);
@@ -97,8 +59,15 @@ impl Checkpointer {
         self.changed.notify_all();
     }
 
-    /// The thread. `nudge` tells the writer that a checkpoint has ended.
-    pub fn run(&self, pager: &Arc<Pager>, syncer: &Syncer, metrics: &Metrics, nudge: impl Fn()) {
+    /// The thread. `carry_out` does a job; `panicked` is what became of it if that panics; `rest`
+    /// is done behind each job before the writer can see its end, of which `nudge` tells it.
+    pub fn run(
+        &self,
+        carry_out: impl Fn(&J) -> O,
+        panicked: impl Fn() -> O,
+        rest: impl Fn(),
+        nudge: impl Fn(),
+    ) {
         loop {
             let mut state = lock(&self.state);
             let job = loop {
@@ -110,13 +79,9 @@ impl Checkpointer {
                 state = wait(&self.changed, state);
             };
             drop(state);
-            let carry_out = || job.carry_out(pager, syncer, metrics);
-            let panicked = || Failure::Poisoned(Error::own_panic("the checkpoint thread"));
-            let outcome = catch_unwind(AssertUnwindSafe(carry_out));
-            let outcome = outcome.unwrap_or_else(|_| Err(panicked()));
-            // A spare segment, made here so that no commit waits for its zeros; without one the
-            // next rotation makes it, or reports why it cannot.
-            let _ = syncer.prepare();
+            let outcome = catch_unwind(AssertUnwindSafe(|| carry_out(&job)));
+            let outcome = outcome.unwrap_or_else(|_| panicked());
+            rest();
             let mut state = lock(&self.state);
             if matches!(*state, State::Ended) {
                 return;
@@ -129,7 +94,7 @@ impl Checkpointer {
     }
 }
 
-fn take(state: &mut State) -> Option<(Box<Job>, Outcome)> {
+fn take<J, O>(state: &mut State<J, O>) -> Option<(Box<J>, O)> {
     match std::mem::replace(state, State::Idle) {
         State::Finished(job, outcome) => Some((job, outcome)),
         other => {

@@ -4,25 +4,25 @@
 //! I11 and I12: published implies logged, answered as durable implies synced, answered implies
 //! visible.
 //!
+//! Absent on purpose: what a root and the log are. Loom runs the pipeline without a store.
+//!
 //! The writer publishes a group itself if no group before it waits and it needs no sync: a hop to
 //! another thread costs more than the rest of such a commit.
 
 use super::{
     answer::Home,
     metrics::{Metrics, add},
-    snapshot::View,
 };
 use crate::{
     error::{Error, Result},
     event::{Event, Events},
-    publish::{Published, Version},
-    seeded::Bug,
+    publish::{Generation, Published, Version},
+    seeded::{Bug, Seeded},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, Twin,
         atomic::{AtomicU64, Ordering},
         is_planted, lock, now, wait, wait_timeout,
     },
-    wal::Syncer,
 };
 use std::{
     collections::VecDeque,
@@ -50,9 +50,9 @@ pub trait Acknowledge: Send {
 pub type Acks = Vec<Box<dyn Acknowledge>>;
 
 /// What one log record holds, on its way to its readers.
-pub struct Group {
-    /// What is published; none if the group only asks for a sync.
-    pub root: Option<Arc<View>>,
+pub struct Group<V> {
+    /// What is published, and as what; none if the group only asks for a sync.
+    pub root: Option<(Arc<V>, Generation)>,
     /// The last version that must be logged for the group to count.
     pub last: Version,
     /// Whether it may be seen only after a sync.
@@ -65,9 +65,8 @@ pub struct Group {
     pub acks: Acks,
 }
 
-#[derive(Default)]
-struct State {
-    groups: VecDeque<Group>,
+struct State<V> {
+    groups: VecDeque<Group<V>>,
     /// The log thread holds groups that are not published yet.
     in_hand: bool,
     /// Visible, and their durable answer still owed.
@@ -78,11 +77,24 @@ struct State {
     ended: bool,
 }
 
+impl<V> Default for State<V> {
+    fn default() -> State<V> {
+        State {
+            groups: VecDeque::new(),
+            in_hand: false,
+            unsynced: VecDeque::new(),
+            sync_by: None,
+            prune_at: 0,
+            ended: false,
+        }
+    }
+}
+
 /// The way from the writer to the readers.
-pub struct Pipeline {
-    state: Mutex<State>,
+pub struct Pipeline<V> {
+    state: Mutex<State<V>>,
     changed: Condvar,
-    published: Arc<Published<View>>,
+    published: Arc<Published<V>>,
     metrics: Arc<Metrics>,
     poison: OnceLock<Error>,
     home: Home,
@@ -91,15 +103,15 @@ pub struct Pipeline {
     durable: AtomicU64,
 }
 
-impl Pipeline {
+impl<V> Pipeline<V> {
     /// A pipeline that publishes to `published`, where everything up to `durable` is durable.
     pub fn new(
-        published: Arc<Published<View>>,
+        published: Arc<Published<V>>,
         metrics: Arc<Metrics>,
         home: Home,
         events: Events,
         durable: Version,
-    ) -> Pipeline {
+    ) -> Pipeline<V> {
         Pipeline {
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
@@ -145,7 +157,7 @@ impl Pipeline {
     }
 
     /// Hands over a group that is in the log. Groups come from the writer alone, in their order.
-    pub fn hand_over(&self, mut group: Group) {
+    pub fn hand_over(&self, mut group: Group<V>) {
         let mut state = lock(&self.state);
         let first = state.groups.is_empty() && !state.in_hand;
         if group.needs_sync || !first || self.poison().is_some() {
@@ -204,10 +216,11 @@ impl Pipeline {
         self.changed.notify_all();
     }
 
-    /// The log thread: syncs, publishes, answers, until [`end`](Self::end).
-    pub fn run(&self, syncer: &Syncer) {
+    /// The log thread: syncs by `sync`, which answers the last version that it covered, publishes,
+    /// answers, until [`end`](Self::end).
+    pub fn run(&self, seeded: Seeded, sync: impl Fn() -> Result<Version>) {
         while let Some(groups) = self.next_work() {
-            self.settle(groups, syncer);
+            self.settle(groups, seeded, &sync);
             let mut state = lock(&self.state);
             state.in_hand = false;
             self.changed.notify_all();
@@ -220,8 +233,8 @@ impl Pipeline {
     }
 
     /// The groups to settle; none of them if only a sync is due. `None` at the end.
-    fn next_work(&self) -> Option<VecDeque<Group>> {
-        let mut state: MutexGuard<'_, State> = lock(&self.state);
+    fn next_work(&self) -> Option<VecDeque<Group<V>>> {
+        let mut state: MutexGuard<'_, State<V>> = lock(&self.state);
         loop {
             if !state.groups.is_empty() {
                 state.in_hand = true;
@@ -244,8 +257,13 @@ impl Pipeline {
         }
     }
 
-    fn settle(&self, mut groups: VecDeque<Group>, syncer: &Syncer) {
-        if syncer.seeded().has(Bug::AnsweredBeforeSync) {
+    fn settle(
+        &self,
+        mut groups: VecDeque<Group<V>>,
+        seeded: Seeded,
+        sync: &impl Fn() -> Result<Version>,
+    ) {
+        if seeded.has(Bug::AnsweredBeforeSync) {
             for group in &mut groups {
                 self.publish(group);
                 group.acks.drain(..).for_each(|mut ack| ack.durable());
@@ -265,7 +283,7 @@ impl Pipeline {
         if groups.is_empty() && !due && self.poison().is_none() {
             return;
         }
-        match self.sync(syncer) {
+        match self.sync(seeded, sync) {
             Ok(version) => {
                 // Told before these groups are seen, so that nobody sees what is not told durable.
                 self.durable.fetch_max(version.0, Ordering::Release);
@@ -299,17 +317,17 @@ impl Pipeline {
     }
 
     /// One sync of the log for everything appended so far.
-    fn sync(&self, syncer: &Syncer) -> Result<Version> {
+    fn sync(&self, seeded: Seeded, sync: &impl Fn() -> Result<Version>) -> Result<Version> {
         if let Some(error) = self.poison() {
             return Err(error.clone());
         }
         lock(&self.state).sync_by = None;
         let began = now();
-        let synced = syncer.sync();
+        let synced = sync();
         self.metrics.sync_latency.record(now() - began);
         add(&self.metrics.log_syncs, 1);
         if let Err(error) = &synced
-            && !syncer.seeded().has(Bug::FailedSyncForgotten)
+            && !seeded.has(Bug::FailedSyncForgotten)
         {
             // Never retried: a later sync can report success with the data lost (I10).
             self.set_poison(error);
@@ -317,7 +335,7 @@ impl Pipeline {
         synced
     }
 
-    fn publish(&self, group: &mut Group) {
+    fn publish(&self, group: &mut Group<V>) {
         self.show(group);
         for ack in &mut group.acks {
             ack.visible();
@@ -325,10 +343,9 @@ impl Pipeline {
     }
 
     /// Publishes a group that is not answered yet.
-    fn show(&self, group: &mut Group) {
-        if let Some(root) = group.root.take() {
-            let word = root.generation.0;
-            self.published.publish(root, word);
+    fn show(&self, group: &mut Group<V>) {
+        if let Some((root, generation)) = group.root.take() {
+            self.published.publish(root, generation.0);
         }
         // Counted before the answers, so that whoever has one finds it counted.
         if !group.acks.is_empty() {
@@ -337,7 +354,7 @@ impl Pipeline {
     }
 
     /// Keeps the answers that are still owed once a group is published: those that say "durable".
-    fn owe(&self, groups: Vec<Group>) {
+    fn owe(&self, groups: Vec<Group<V>>) {
         let mut settled: Acks = Vec::new();
         let mut state = lock(&self.state);
         for group in groups {
@@ -374,7 +391,7 @@ impl Pipeline {
         }
     }
 
-    fn fail_all(&self, groups: VecDeque<Group>, error: &Error) {
+    fn fail_all(&self, groups: VecDeque<Group<V>>, error: &Error) {
         let unsynced = std::mem::take(&mut lock(&self.state).unsynced);
         let owed = unsynced.into_iter().flat_map(|(_, acks)| acks);
         for ack in owed.chain(groups.into_iter().flat_map(|group| group.acks)) {
@@ -383,17 +400,17 @@ impl Pipeline {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{
-        publish::Generation,
-        txn::answer::{Promised, promise},
-        txn::request::ControlAck,
+    use crate::txn::{
+        answer::{Promised, promise},
+        request::ControlAck,
+        snapshot::View,
     };
 
     /// A pipeline where everything up to version 5 is durable, and an answer that is owed for it.
-    fn owing(needs_sync: bool) -> (Pipeline, crate::txn::answer::Commit<()>) {
+    fn owing(needs_sync: bool) -> (Pipeline<View>, crate::txn::answer::Commit<()>) {
         let home = Home::default();
         let first = Arc::new(View::closed(Version(0), Generation(0)));
         let published = Arc::new(Published::new(first, 0));

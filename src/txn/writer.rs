@@ -8,7 +8,7 @@
 
 use super::{
     answer::Home,
-    checkpoint::DurableMark,
+    checkpoint::{DurableMark, Job, Outcome},
     checkpointer::Checkpointer,
     metrics::{self, Metrics},
     pipeline::{Acknowledge, Acks, Group, Pipeline},
@@ -41,9 +41,9 @@ pub struct Engine {
     /// What readers see.
     pub published: Arc<Published<View>>,
     /// Syncs, publishes, answers.
-    pub pipeline: Pipeline,
+    pub pipeline: Pipeline<View>,
     /// Where cuts go.
-    pub checkpointer: Checkpointer,
+    pub checkpointer: Checkpointer<Job, Outcome>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// The options the store was opened with.
@@ -373,7 +373,7 @@ impl Writer {
         self.count_commits(commits);
         metrics::add(&self.engine.metrics.log_bytes, self.state.ops().len() as u64);
         self.state.pages.commit_group();
-        let root = Some(self.root(generation));
+        let root = Some((self.root(generation), generation));
         if gathered.needs_sync {
             self.unsynced_commits = 0;
         }
@@ -463,7 +463,7 @@ impl Writer {
     /// Publishes the newest state once more, behind the groups that wait: frames and pages given up
     /// since then come back when the readers of earlier generations are gone.
     pub(super) fn republish(&mut self, generation: Generation) {
-        let root = Some(self.root(generation));
+        let root = Some((self.root(generation), generation));
         let (last, began) = (self.state.version, now());
         let (needs_sync, sync_by, acks) = (false, None, Vec::new());
         self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });

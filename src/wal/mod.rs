@@ -18,7 +18,7 @@ pub mod record;
 pub mod replay;
 pub mod segment;
 mod tail;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 pub use op::{Op, Ops};
