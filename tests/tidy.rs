@@ -2,6 +2,9 @@
 //! and line. Each detector is itself tried on a planted breach, below.
 //! Absent on purpose: formatting and lints, which rustfmt and clippy keep.
 
+#[path = "tidy/orderings.rs"]
+mod orderings;
+
 use std::{
     collections::HashSet,
     fmt::Write as _,
