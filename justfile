@@ -29,6 +29,10 @@ crash:
 crash-images images="5000000":
     RECTO_CRASH_IMAGES=$(({{images}} / 9)) cargo test --test crash -- --nocapture survive
 
+# Histories of so many transactions in all, judged by our checker and by the crate adya.
+histories transactions="100000000":
+    RECTO_HISTORIES={{transactions}} cargo test --release --test histories -- --nocapture histories_are
+
 # Children under load, killed and cut off, verified after each life; 72 hours unless told otherwise.
 soak seconds="259200":
     cargo run --release --package recto-cli --features power-cuts -- torture --seconds {{seconds}}
