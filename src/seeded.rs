@@ -42,6 +42,8 @@ pub enum Bug {
     LogReleasedEarly,
     /// The segments found at opening go before a meta page names the new log.
     FoundLogReleasedEarly,
+    /// A log begins in a segment that replay read, before a meta page names the new log.
+    NeededSegmentReused,
     /// The new log is used before a meta page names it.
     NewLogUnnamed,
     /// What was replayed counts as durable where it was found: it is not written again.
@@ -91,7 +93,7 @@ pub enum Bug {
 impl Bug {
     /// The kept list.
     #[cfg(feature = "simulation")]
-    pub const ALL: [Bug; 40] = [
+    pub const ALL: [Bug; 41] = [
         Bug::LogUnsynced,
         Bug::AnsweredBeforeSync,
         Bug::SealSkipped,
@@ -110,6 +112,7 @@ impl Bug {
         Bug::ReplayStopsAtSegment,
         Bug::LogReleasedEarly,
         Bug::FoundLogReleasedEarly,
+        Bug::NeededSegmentReused,
         Bug::NewLogUnnamed,
         Bug::ReplayedNotWrittenAgain,
         Bug::MetaNotWrittenAgain,

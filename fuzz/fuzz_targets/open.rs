@@ -196,7 +196,7 @@ fn forge_log(operations: &[Operation], files: &mut Files) -> Result<()> {
         return Ok(());
     };
     let next = Version(meta.version.0.saturating_add(1));
-    let mut log = Log::create(Arc::clone(&disk), meta.store_id, SEGMENT_BYTES, next, 0)?;
+    let mut log = Log::create(Arc::clone(&disk), meta.store_id, SEGMENT_BYTES, next, 0, &[])?;
     let start = log.position();
     for (operation, version) in operations.iter().take(40).zip(next.0..) {
         let mut ops = Vec::new();

@@ -95,7 +95,7 @@ fn apply(files: &mut Files, edits: &[(u8, Edit)]) {
 
 fn honest(records: &[Record], edits: &[(u8, Edit)], cut: Option<(u8, u16)>) {
     let disk: Arc<dyn Storage> = Arc::new(storage(&Files::new()).expect("memory does not fail"));
-    let mut log = Log::create(disk.clone(), STORE_ID, SEGMENT_BYTES, Version(1), 0)
+    let mut log = Log::create(disk.clone(), STORE_ID, SEGMENT_BYTES, Version(1), 0, &[])
         .expect("memory does not fail");
     let version = Version(0);
     let start = ReplayStart { position: log.position(), version, synced: version };

@@ -13,7 +13,7 @@ use super::{
     tenants::{Tenancy, Tenant, Tenants, VACANT},
 };
 use crate::{
-    error::{Error, Resource, Result},
+    error::{Error, Result},
     page::{self, Child, Kind, PageId, Run, overflow},
     publish::{Generation, Lease, Version},
     reclaim::{Mark as RetireMark, Reclaimer},
@@ -21,7 +21,10 @@ use crate::{
 };
 use std::collections::{HashMap, HashSet, VecDeque};
 
+mod reserve;
 mod tail;
+
+use reserve::Reserve;
 
 /// A page number that waits for the readers that may see it, with the pages behind it in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,7 @@ pub struct WritePager {
     /// The version before the group in progress: no snapshot shows a later one.
     base: Version,
     file_pages: u32,
+    reserve: Reserve,
     /// Pages of the request in progress that were written to their places already, with the
     /// number of pages behind each.
     spilled: HashMap<PageId, u32>,
@@ -108,6 +112,7 @@ impl WritePager {
             generation: Generation(0),
             base: Version(0),
             file_pages: file_pages.unwrap_or(u32::MAX),
+            reserve: Reserve::default(),
             spilled: HashMap::new(),
             spill_pages: u64::MAX,
             spilled_to: 0,
@@ -190,6 +195,7 @@ impl WritePager {
         debug_assert!(self.made.is_empty() && self.unsettled.is_empty());
         self.base = base;
         self.generation = generation;
+        self.size_reserve();
     }
 
     /// Starts a request under the version that it will take if it succeeds.
@@ -367,9 +373,11 @@ impl WritePager {
 
     /// Page numbers for something that is written beside the tree: the lists of a checkpoint.
     pub fn take_pages(&mut self, pages: u32) -> Result<PageId> {
+        let may_end = self.keep_reserve(pages)?;
         let first = match self.space.take(pages) {
             Some(first) => first,
-            None => self.take_at_end(pages)?,
+            None if may_end => self.take_at_end(pages)?,
+            None => return Err(self.short()),
         };
         self.drop_cached(first);
         self.pager.slots.set(first.0, Slot::Cold);
@@ -440,22 +448,6 @@ impl WritePager {
                 self.waiting_frames.retire_now(frame, Version(0), generation);
             }
         }
-    }
-
-    fn take_at_end(&mut self, pages: u32) -> Result<PageId> {
-        let end =
-            self.space.end().checked_add(pages).ok_or(Error::Full { what: Resource::Pages })?;
-        if end > self.file_pages {
-            // An eighth at a time, so that a growing file is grown a bounded number of times; where
-            // the device cannot give that, just what is needed.
-            let step = (self.file_pages / 8).clamp(64, 1 << 14).max(pages);
-            let target = self.file_pages.saturating_add(step).max(end);
-            let grown = self.pager.grow_file(target).map(|()| target);
-            self.file_pages = grown.or_else(|_| self.pager.grow_file(end).map(|()| end))?;
-        }
-        let first = self.space.take_at_end(pages).ok_or(Error::Full { what: Resource::Pages })?;
-        self.pager.slots.grow(self.space.end());
-        Ok(first)
     }
 
     fn place(&mut self, pages: u32) -> Result<(Child, FrameId)> {

@@ -192,6 +192,11 @@ impl Batch {
         Ok(())
     }
 
+    /// Whether it makes nothing and so may use the room that is kept for a full device.
+    pub(crate) fn only_removes(&self) -> bool {
+        self.ops.iter().all(|op| op.what != What::Insert)
+    }
+
     /// Applies a sealed batch. An error leaves some of it applied, for the request to undo.
     pub(crate) fn apply<W: WriteRaw>(&self, to: &mut W) -> Result<()> {
         assert!(self.is_sorted || self.ops.is_empty(), "a batch is sealed before it is sent");

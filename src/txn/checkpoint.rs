@@ -54,6 +54,8 @@ pub struct DurableMark {
     pub failure: Option<Error>,
     /// What the checkpoint that ended amid a group wrote.
     pub written: Vec<DirtyPage>,
+    /// The device was found full: pages and segments that a checkpoint frees are wanted.
+    pub is_room_wanted: bool,
 }
 
 /// One checkpoint on its way.
@@ -107,6 +109,7 @@ impl DurableMark {
             retry: None,
             failure: None,
             written: Vec::new(),
+            is_room_wanted: false,
         }
     }
 }
@@ -189,6 +192,7 @@ impl Writer {
         self.state.pages.dirty_bytes() >= self.engine.options.dirty_bytes / 2
             || self.log.bytes() >= self.log_bytes_wanted()
             || !self.durable.waiters.is_empty()
+            || self.durable.is_room_wanted && self.state.version != self.durable.meta.version
     }
 
     /// Of a store that is poisoned: answers those who wait for what will not come.
@@ -256,12 +260,16 @@ impl Writer {
         }
         let mut cut = Cut { pages, extras: Vec::new(), meta };
         let mut extents = Vec::new();
-        if let Err(error) = self.lay_out_extras(&mut cut, &mut extents) {
+        self.state.pages.open_reserve(true);
+        let laid_out = self.lay_out_extras(&mut cut, &mut extents);
+        self.state.pages.open_reserve(false);
+        if let Err(error) = laid_out {
             for extent in extents {
                 self.state.pages.give_pages(extent);
             }
             return Err(error);
         }
+        self.durable.is_room_wanted = false;
         // The frames must stay until the cut is written: the published snapshot's pin holds them.
         let root = self.engine.published.pin();
         Ok((Job { cut, root: Some(root), pin, extras: extents }, lease))

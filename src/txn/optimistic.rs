@@ -207,8 +207,12 @@ impl TableBuffer {
                 None => state.remove(table, key).map(drop),
             };
         }
+        let only_removes = self.changes.values().all(|change| change.value.is_none());
         let changes = self.changes.iter().map(|(key, change)| Ok((key, change.value.as_ref())));
-        state.merge(table, changes).map(drop)
+        state.pages.open_reserve(only_removes);
+        let merged = state.merge(table, changes);
+        state.pages.open_reserve(false);
+        merged.map(drop)
     }
 }
 

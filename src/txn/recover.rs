@@ -90,7 +90,8 @@ pub fn open(
     let replayed = replay_log(&**storage, &meta, &mut state, options)?;
     let (next, chain) = (Version(state.version.0 + 1), replayed.position.chain);
     let segment_bytes = options.log_segment_bytes;
-    let log = Log::create(Arc::clone(storage), meta.store_id, segment_bytes, next, chain)?;
+    let (shared, entered) = (Arc::clone(storage), replayed.entered.as_slice());
+    let log = Log::create(shared, meta.store_id, segment_bytes, next, chain, entered)?;
     Ok(Opened { state, log, durable, replayed })
 }
 
@@ -420,6 +421,8 @@ fn replay_log(
         }
         // One generation for all: nobody reads until the end, so only the durable pin holds pages.
         state.begin_group(Generation(1));
+        // What is replayed has had its room before.
+        state.pages.open_reserve(true);
         state.begin_request();
         for op in Ops::new(ops) {
             state.replay(&op?)?;

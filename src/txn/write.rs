@@ -203,7 +203,7 @@ impl WriteState {
             return Ok(false);
         };
         let id = self.catalog.entry(index).id;
-        self.change(index, Tree::clear)?;
+        self.shrink(index, Tree::clear)?;
         self.catalog.remove(index);
         self.log(&Op::DropTable { id });
         Ok(true)
@@ -270,7 +270,7 @@ impl WriteState {
     pub fn remove(&mut self, index: usize, key: &[u8]) -> Result<bool> {
         self.usable()?;
         Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
-        let found = self.change(index, |tree, pages| tree.remove(pages, key))?;
+        let found = self.shrink(index, |tree, pages| tree.remove(pages, key))?;
         if found {
             let table = self.catalog.entry(index).id;
             self.log(&Op::Remove { table, key });
@@ -286,7 +286,7 @@ impl WriteState {
         to: Bound<&[u8]>,
     ) -> Result<u64> {
         self.usable()?;
-        let removed = self.change(index, |tree, pages| tree.remove_range(pages, from, to))?;
+        let removed = self.shrink(index, |tree, pages| tree.remove_range(pages, from, to))?;
         if removed > 0 {
             let table = self.catalog.entry(index).id;
             self.log(&Op::RemoveRange { table, from, to });
@@ -372,7 +372,7 @@ impl WriteState {
             }
             Op::DropTable { id } => {
                 let index = self.replayed(id)?;
-                self.change(index, Tree::clear)?;
+                self.shrink(index, Tree::clear)?;
                 self.catalog.remove(index);
                 Ok(())
             }
@@ -430,6 +430,15 @@ impl WriteState {
             self.broken = Some(e.clone());
         }
         changed
+    }
+
+    /// A change that removes: on a full device it may use what is kept for it.
+    fn shrink<T>(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut Tree, &mut WritePager) -> Result<T>,
+    ) -> Result<T> {
+        self.change(index, |tree, pages| pages.with_reserve(|pages| change(tree, pages)))
     }
 
     fn usable(&self) -> Result<()> {

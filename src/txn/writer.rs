@@ -241,6 +241,7 @@ impl Writer {
                 None => break,
             }
         }
+        self.durable.is_room_wanted |= self.state.pages.take_shortage();
         metrics::raise(&self.engine.metrics.group_requests_max, gathered.requests as u64);
         self.commit(gathered, generation);
     }
@@ -267,7 +268,9 @@ impl Writer {
             Request::Batch { batch, promise } => {
                 let point = self.state.begin_request();
                 let durability = batch.durability_or(self.engine.options.durability);
+                self.state.pages.open_reserve(batch.only_removes());
                 let applied = batch.apply(&mut self.state);
+                self.state.pages.open_reserve(false);
                 match applied.and_then(|()| self.state.finish_request(1)) {
                     Ok(()) => {
                         let version = self.state.version.0;
@@ -365,6 +368,7 @@ impl Writer {
         }
         let logged = self.append(gathered.first);
         if let Err(error) = logged {
+            self.durable.is_room_wanted |= matches!(error, Error::Full { what: Resource::Disk });
             if self.log.is_poisoned() {
                 self.engine.pipeline.set_poison(&error);
             }

@@ -28,7 +28,9 @@ pub use tail::Syncer;
 
 use self::{
     record::{COMMITS, END_BODY_BYTES, NewRecord, SEGMENT_END},
-    segment::{FIRST_RECORD, SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader},
+    segment::{
+        FIRST_RECORD, Found, SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader,
+    },
     tail::Segment,
 };
 use crate::{
@@ -79,7 +81,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// Begins a log in a segment of its own, durable when this returns; never in one that was read.
+    /// Begins a log in a segment of its own, durable when this returns; never in one that was read,
+    /// as those of the lives in `entered` were. A file that nobody needs any more is used again, so
+    /// that a store opens on a full disk and failed openings leave nothing behind.
     /// Its first record will hold `next` or a later version, and continues `chain`. Nothing that
     /// is appended is found again before a meta page names a position of this log.
     ///
@@ -91,6 +95,7 @@ impl Log {
         segment_bytes: u64,
         next: Version,
         chain: u32,
+        entered: &[u64],
     ) -> Result<Log> {
         let allowed = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
         if !allowed.contains(&segment_bytes) || !segment_bytes.is_multiple_of(SECTOR_BYTES) {
@@ -99,9 +104,15 @@ impl Log {
                  {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"
             )));
         }
-        let inherited = segment::names(&*storage)?;
+        let mut inherited = segment::names(&*storage)?;
         let number = tail::free_number(&inherited);
-        let segment = Segment::create(&*storage, number, segment_bytes)?;
+        let spared: &[u64] =
+            if storage.seeded().has(Bug::NeededSegmentReused) { &[] } else { entered };
+        let segment = match Found::unneeded(&*storage, store_id, segment_bytes, spared)? {
+            Some((name, file)) => Segment { name, file },
+            None => Segment::create(&*storage, number, segment_bytes)?,
+        };
+        inherited.retain(|name| *name != segment.name);
         let life = segment::new_life(&*storage);
         let header = SegmentHeader { store_id, life, first: next, segment_bytes, chain, before: 0 };
         segment.file.write_at(&header.encode(), 0)?;

@@ -37,7 +37,7 @@ pub struct ReplayStart {
 }
 
 /// Where replay ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayEnd {
     /// The last version, that of the checkpoint if there was no record.
     pub last: Version,
@@ -50,6 +50,8 @@ pub struct ReplayEnd {
     pub synced: Version,
     /// Whether a record was seen behind the end that never became durable as a whole.
     pub torn: bool,
+    /// The lives of the segments that were read, oldest first: the next recovery may need them.
+    pub entered: Vec<u64>,
 }
 
 /// Takes the first version, the last version and the operations of one record.
@@ -71,7 +73,14 @@ pub fn replay(
 ) -> Result<ReplayEnd> {
     let ReplayStart { position, version, synced } = start;
     if position.life == 0 {
-        return Ok(ReplayEnd { last: version, position, records: 0, synced, torn: false });
+        return Ok(ReplayEnd {
+            last: version,
+            position,
+            records: 0,
+            synced,
+            torn: false,
+            entered: Vec::new(),
+        });
     }
     let mut segments = Found::all(storage, store_id)?;
     let Some(segment) = take(&mut segments, position.life)? else {
@@ -139,7 +148,8 @@ impl<'s> Walk<'s> {
         let ReplayStart { position, version, synced } = start;
         let header = segment.header;
         let window = segment.open(storage)?;
-        let end = ReplayEnd { last: version, position, records: 0, synced, torn: false };
+        let entered = vec![header.life];
+        let end = ReplayEnd { last: version, position, records: 0, synced, torn: false, entered };
         let next = following(&segment, version)?;
         let fits = (FIRST_RECORD..=header.segment_bytes).contains(&position.offset);
         let continues = position.offset != FIRST_RECORD || position.chain == header.chain;
@@ -249,6 +259,7 @@ impl<'s> Walk<'s> {
         };
         self.window = segment.open(self.storage)?;
         self.segment = segment;
+        self.end.entered.push(life);
         let header = self.segment.header;
         let before = self.end.position.life;
         if header.first != self.next || header.chain != end.checksum || header.before != before {

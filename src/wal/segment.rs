@@ -188,6 +188,39 @@ impl Found {
         Ok(found)
     }
 
+    /// A file that may become the first segment of a new log: one of the right length that replay
+    /// did not enter, `entered` being the lives that it did, or one that was made and never used.
+    /// What such a file may hold is told apart by its life, like all that was recycled.
+    pub fn unneeded(
+        storage: &dyn Storage,
+        store_id: u64,
+        segment_bytes: u64,
+        entered: &[u64],
+    ) -> Result<Option<(String, Arc<dyn StorageFile>)>> {
+        for name in names(storage)? {
+            let file = storage.open(&name)?;
+            if file.len()? != segment_bytes {
+                continue;
+            }
+            let mut bytes = [0; HEADER_BYTES];
+            file.read_at(&mut bytes, 0)?;
+            let header = SegmentHeader::decode(&bytes);
+            if header.is_none() && SegmentHeader::repaired(bytes).is_some() {
+                // It is damaged: whoever looks for what was lost may want it.
+                continue;
+            }
+            let Some(SegmentHeader { store_id: owner, life, .. }) = header else {
+                // It was made, and its zeros may never have come to the device.
+                zero(&*file, segment_bytes)?;
+                return Ok(Some((name, file)));
+            };
+            if owner == store_id && !entered.contains(&life) {
+                return Ok(Some((name, file)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Opens the segment for reading, after checking that it is whole.
     pub fn open(&self, storage: &dyn Storage) -> Result<Window> {
         let bytes = self.header.segment_bytes;

@@ -53,6 +53,7 @@ fn probe(bug: Bug) -> Probe {
         | Bug::ReplayStopsAtSegment
         | Bug::LogReleasedEarly
         | Bug::FoundLogReleasedEarly
+        | Bug::NeededSegmentReused
         | Bug::LogPositionStale
         | Bug::PagesUnsynced
         | Bug::MetaBeforePages

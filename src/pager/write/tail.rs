@@ -66,11 +66,11 @@ impl WritePager {
         self.space.trim();
     }
 
-    /// Cuts the file down to its end, and to no less than `named` pages, which the meta pages
-    /// count. Gives the pages cut off. What is cut off is free: no snapshot can reach it, so nobody
+    /// Cuts the file down to its end with the reserve behind it, and to no less than `named` pages,
+    /// which the meta pages count. Gives the pages cut off. What is cut off is free: no snapshot can reach it, so nobody
     /// has a slice of the map there.
     pub fn truncate(&mut self, named: u32) -> Result<u32> {
-        let target = self.space.end().max(named);
+        let target = self.space.end().saturating_add(self.reserve_pages()).max(named);
         let Some(cut) = self.file_pages.checked_sub(target).filter(|&cut| cut > 0) else {
             return Ok(0);
         };

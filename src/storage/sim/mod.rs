@@ -54,6 +54,8 @@ struct Disk {
     locks: BTreeMap<Inode, Arc<Advisory>>,
     last_inode: Inode,
     faults: Faults,
+    /// How many bytes all files together may have.
+    capacity: Option<u64>,
     seeded: Seeded,
     sync_pause: Duration,
 }
@@ -173,6 +175,18 @@ impl SimDisk {
         self.lock().faults.clear();
     }
 
+    /// From now on all files together may have `capacity` bytes: what would grow them beyond, and
+    /// the creation of any file once there is no room, fails with ENOSPC. Writes within a file's
+    /// length always have their space, as where it was reserved.
+    pub fn limit(&self, capacity: Option<u64>) {
+        self.lock().capacity = capacity;
+    }
+
+    /// The length of all files together, in bytes.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().live.bytes()
+    }
+
     /// How many operations have been made to fail.
     pub fn fired(&self) -> u64 {
         self.lock().faults.fired()
@@ -192,7 +206,8 @@ impl SimDisk {
 impl Disk {
     /// Does the operation and records it, unless a fault says otherwise.
     fn perform(&mut self, deed: Deed, name: &str, operation: Operation) -> Result<()> {
-        let Some(failure) = self.faults.strike(deed) else {
+        let full = self.lacks_room_for(&operation).then_some(Failure::NoSpace);
+        let Some(failure) = self.faults.strike(deed).or(full) else {
             self.record(operation);
             return Ok(());
         };
@@ -209,6 +224,16 @@ impl Disk {
             _ => Operation::Failed { verb },
         });
         Err(injected(verb, name, failure))
+    }
+
+    fn lacks_room_for(&self, operation: &Operation) -> bool {
+        let Some(capacity) = self.capacity else { return false };
+        let more = match operation {
+            Operation::Create { .. } => 1,
+            Operation::Grow { from, to, .. } => to - from,
+            _ => return false,
+        };
+        self.live.bytes() + more > capacity
     }
 
     fn record(&mut self, operation: Operation) {

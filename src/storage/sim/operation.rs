@@ -123,6 +123,11 @@ impl State {
     }
 
     /// The greatest number that a file has.
+    /// The length of all files that have a name.
+    pub fn bytes(&self) -> u64 {
+        self.entries.values().filter_map(|&inode| self.file(inode)).map(Content::len).sum()
+    }
+
     pub fn last_inode(&self) -> Inode {
         self.files.last_key_value().map_or(0, |(last, _)| *last)
     }

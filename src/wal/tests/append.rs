@@ -148,7 +148,8 @@ fn a_new_log_recycles_what_was_there_before_it_once_that_is_allowed() {
     old.disk.put("log-99999999999999999999", Vec::new());
     old.disk.put("log-18446744073709551615", Vec::new());
     let (end, _) = read(&old.disk, old.start).unwrap();
-    let mut new = Bench::on(old.disk.clone(), Version(end.last.0 + 1), end.position.chain);
+    let mut new =
+        Bench::on(old.disk.clone(), Version(end.last.0 + 1), end.position.chain, &end.entered);
     new.append(100);
     assert_eq!(read(&new.disk, old.start).unwrap().1, old.entries, "still there");
     new.log.release(new.log.position()).unwrap();
@@ -169,7 +170,7 @@ fn bad_arguments_are_told_and_change_nothing() {
     bench.append(max);
     bench.check();
     for bytes in [0, 512, 4095, 4097, 1 << 31, u64::MAX] {
-        let made = Log::create(Disk::default().storage(), STORE_ID, bytes, Version(1), 0);
+        let made = Log::create(Disk::default().storage(), STORE_ID, bytes, Version(1), 0, &[]);
         assert!(matches!(made, Err(Error::Invalid(_))), "{bytes}");
     }
 }

@@ -106,12 +106,14 @@ fn watch(bench: &Bench, acknowledged: u64, dice: &mut Dice) {
 fn recover(image: &Disk, promise: &Promise, end: ReplayEnd, dice: &mut Dice) -> Bench {
     let (disk, old, mut die) = (image.clone(), promise.clone(), Dice(dice.roll()));
     image.during_sync(move || _ = old.check(&disk.cut(&mut die)));
-    let bench = Bench::on(image.clone(), Version(end.last.0 + 1), end.position.chain);
+    let next = Version(end.last.0 + 1);
+    let bench = Bench::on(image.clone(), next, end.position.chain, &end.entered);
     promise.check(&image.cut(dice));
     // Some recoveries write what they found again into the new log, and are cut short.
     let other = image.cut(dice);
     let end = promise.check(&other);
-    let mut cut_short = Bench::on(other.clone(), Version(promise.start.version.0 + 1), 0);
+    let mut cut_short =
+        Bench::on(other.clone(), Version(promise.start.version.0 + 1), 0, &end.entered);
     for entry in promise.entries.iter().take_while(|entry| entry.last <= end.last.0) {
         cut_short.try_append(1 + entry.last - entry.first, entry.ops.len()).unwrap();
         if dice.one_in(3) {

@@ -266,7 +266,7 @@ fn a_failed_recovery_leaves_a_segment_that_harms_nobody() {
     (0..5).for_each(|_| _ = bench.append(1000));
     let end = bench.check();
     // It made its segment and wrote there, but no meta page names it yet.
-    let mut next = Bench::on(bench.disk.clone(), Version(6), end.position.chain);
+    let mut next = Bench::on(bench.disk.clone(), Version(6), end.position.chain, &end.entered);
     (0..9).for_each(|_| _ = next.append(500));
     assert_eq!(read(&bench.disk, bench.start).unwrap().1, bench.entries);
     next.check();

@@ -32,11 +32,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        Bench::on(Disk::default(), Version(1), 0)
+        Bench::on(Disk::default(), Version(1), 0, &[])
     }
 
-    fn on(disk: Disk, next: Version, chain: u32) -> Bench {
-        let log = Log::create(disk.storage(), STORE_ID, SEGMENT_BYTES, next, chain).unwrap();
+    fn on(disk: Disk, next: Version, chain: u32, entered: &[u64]) -> Bench {
+        let log =
+            Log::create(disk.storage(), STORE_ID, SEGMENT_BYTES, next, chain, entered).unwrap();
         let (syncer, version) = (log.syncer(), Version(next.0 - 1));
         let start = ReplayStart { position: log.position(), version, synced: version };
         Bench { disk, log, syncer, start, entries: Vec::new() }

@@ -1,0 +1,208 @@
+//! A device without room: removals, checkpoints, closing and opening go on, on what was kept for
+//! them; everything else answers `Full` and loses nothing; with room again all of it works.
+//! Over the simulated disk, whose files together may have so many bytes and no more.
+
+use recto::{
+    Batch, Durability, Error, Options, Resource, Result, Store, Table, View,
+    simulation::SimDisk,
+};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+const ROWS: Table<u64, &[u8]> = Table::new("rows");
+type Model = BTreeMap<u64, Vec<u8>>;
+
+fn options() -> Options {
+    Options::new().page_bytes(4096).dirty_bytes(256 << 10).log_segment_bytes(64 << 10)
+}
+
+fn value(key: u64, len: usize) -> Vec<u8> {
+    (0..len).map(|i| (key as usize * 31 + i) as u8).collect()
+}
+
+fn is_full<T>(outcome: &Result<T>) -> bool {
+    matches!(outcome, Err(Error::Full { .. }))
+}
+
+fn expect(view: &View, model: &Model, told: &str) {
+    let table = view.table(&ROWS).unwrap();
+    let found: Model = table
+        .range(..)
+        .unwrap()
+        .map(|entry| entry.map(|(key, value)| (key, value.to_vec())).unwrap())
+        .collect();
+    assert!(found == *model, "{told}: {} rows in place of {}", found.len(), model.len());
+}
+
+/// A store on a disk that is filled until it refuses three insertions in a row.
+fn filled(disk: &SimDisk, room: u64, value_bytes: usize) -> (Store, Model) {
+    let store = options().open_simulated(disk).unwrap();
+    let mut model = Model::new();
+    let (mut key, mut refused) = (0, 0);
+    store.write(|tx| tx.table(&ROWS)?.insert(u64::MAX, &[1; 9])).unwrap();
+    model.insert(u64::MAX, vec![1; 9]);
+    store.checkpoint().unwrap();
+    disk.limit(Some(disk.used_bytes() + room));
+    while refused < 3 {
+        // Scattered, so that the tree grows everywhere.
+        let place = (key * 7919) % 100_003;
+        let outcome = store.write(|tx| tx.table(&ROWS)?.insert(place, &value(key, value_bytes)));
+        match outcome {
+            Ok(_) => {
+                model.insert(place, value(key, value_bytes));
+                refused = 0;
+            }
+            outcome => {
+                assert!(is_full(&outcome), "{outcome:?}");
+                refused += 1;
+            }
+        }
+        key += 1;
+    }
+    (store, model)
+}
+
+/// Runs `work` until it no longer answers `Full`: a checkpoint that the store takes on its own
+/// gives room back in a moment.
+fn before_long<T>(told: &str, mut work: impl FnMut() -> Result<T>) -> T {
+    let began = Instant::now();
+    loop {
+        match work() {
+            Ok(done) => return done,
+            Err(Error::Full { .. }) if began.elapsed() < Duration::from_secs(20) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => panic!("{told}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn removals_checkpoints_closing_and_opening_work_on_a_full_disk() {
+    for (room, value_bytes) in [(0, 100), (100 << 10, 100), (1 << 20, 1000), (2 << 20, 9000)] {
+        let disk = SimDisk::new();
+        let (store, mut model) = filled(&disk, room, value_bytes);
+        expect(&store.snapshot(), &model, "full");
+        let keys: Vec<u64> = model.keys().copied().collect();
+        for (nth, key) in keys.iter().enumerate().filter(|(nth, _)| nth % 3 == 0) {
+            let removed = match nth % 2 {
+                0 => store.write(|tx| tx.table(&ROWS)?.remove(*key)),
+                _ => {
+                    let mut batch = Batch::new();
+                    batch.remove(&ROWS, *key);
+                    store.submit(batch).and_then(recto::Commit::wait).map(|_| true)
+                }
+            };
+            assert!(removed.unwrap_or_else(|e| panic!("removal {nth} on a full disk: {e}")));
+            model.remove(key);
+        }
+        store.checkpoint().unwrap_or_else(|e| panic!("a checkpoint on a full disk: {e}"));
+        expect(&store.snapshot(), &model, "removed");
+        let closed = store.close().unwrap();
+        assert_eq!(closed.version, store.stats().version, "all of it");
+        drop(store);
+        let store = options().open_simulated(&disk).unwrap_or_else(|e| panic!("opening: {e}"));
+        expect(&store.snapshot(), &model, "opened");
+        // What was removed left room.
+        before_long("an insertion into freed room", || {
+            store.write(|tx| tx.table(&ROWS)?.insert(5, &[7; 50]).map(drop))
+        });
+        model.insert(5, vec![7; 50]);
+        disk.limit(None);
+        for key in 0..300u64 {
+            store.write(|tx| tx.table(&ROWS)?.insert(key, &value(key, value_bytes))).unwrap();
+            model.insert(key, value(key, value_bytes));
+        }
+        store.close().unwrap();
+        drop(store);
+        let store = options().open_simulated(&disk).unwrap();
+        expect(&store.snapshot(), &model, "with room again");
+        store.check().unwrap();
+    }
+}
+
+#[test]
+fn what_a_crash_leaves_on_a_full_disk_opens_there() {
+    for room in [0, 60 << 10, 300 << 10, 1 << 20] {
+        let disk = SimDisk::new();
+        let (store, mut model) = filled(&disk, room, 700);
+        let keys: Vec<u64> = model.keys().copied().collect();
+        for key in keys.iter().take(40) {
+            store.write(|tx| tx.table(&ROWS)?.remove(*key)).unwrap();
+            model.remove(key);
+        }
+        let cut = disk.cut(disk.operations());
+        for (told, left) in [
+            ("killed", cut.taken_over()),
+            ("all of it", cut.everything().disk()),
+            ("what was synced", cut.nothing().disk()),
+        ] {
+            // A growth that the power took with it left its room to others.
+            left.limit(Some(left.used_bytes()));
+            let store = options().open_simulated(&left);
+            let store = store.unwrap_or_else(|e| panic!("room {room}, {told}: {e}"));
+            expect(&store.snapshot(), &model, told);
+            let mut rest = model.clone();
+            for key in keys[40..].iter().take(40) {
+                store
+                    .write(|tx| tx.table(&ROWS)?.remove(*key))
+                    .unwrap_or_else(|e| panic!("room {room}, {told}: {e}"));
+                rest.remove(key);
+            }
+            store.close().unwrap();
+            drop(store);
+            let store = options().open_simulated(&left).unwrap();
+            expect(&store.snapshot(), &rest, told);
+            store.check().unwrap();
+        }
+    }
+}
+
+#[test]
+fn rows_are_rewritten_on_a_full_disk_for_as_long_as_one_likes() {
+    let disk = SimDisk::new();
+    let (store, mut model) = filled(&disk, 400 << 10, 300);
+    let keys: Vec<u64> = model.keys().copied().collect();
+    for key in keys.iter().take(60) {
+        store.write(|tx| tx.table(&ROWS)?.remove(*key)).unwrap();
+        model.remove(key);
+    }
+    store.checkpoint().unwrap();
+    for round in 0..2000u64 {
+        let key = keys[60 + round as usize % (keys.len() - 60)];
+        before_long("a row rewritten", || {
+            store.write_with(Durability::None, |tx| {
+                tx.table(&ROWS)?.insert(key, &value(round, 300)).map(drop)
+            })
+        });
+        model.insert(key, value(round, 300));
+    }
+    expect(&store.snapshot(), &model, "rewritten");
+    store.close().unwrap();
+    drop(store);
+    expect(&options().open_simulated(&disk).unwrap().snapshot(), &model, "opened");
+}
+
+#[test]
+fn openings_that_fail_leave_no_segments_behind() {
+    let disk = SimDisk::new();
+    let store = options().open_simulated(&disk).unwrap();
+    store.write(|tx| tx.table(&ROWS)?.insert(1, &vec![1; 100])).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let bytes = disk.used_bytes();
+    for _ in 0..20 {
+        // Another segment length: none of the files that are there will do.
+        disk.limit(Some(disk.used_bytes()));
+        let opened = options().log_segment_bytes(1 << 20).open_simulated(&disk);
+        assert!(matches!(opened, Err(Error::Full { what: Resource::Disk })), "{:?}", opened.err());
+        assert_eq!(disk.used_bytes(), bytes);
+    }
+    disk.limit(None);
+    for _ in 0..20 {
+        options().open_simulated(&disk).unwrap().close().unwrap();
+        assert!(disk.used_bytes() <= bytes + (64 << 10), "{} bytes", disk.used_bytes());
+    }
+}
