@@ -24,6 +24,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 mod reserve;
 mod tail;
 
+pub use reserve::Draw;
 use reserve::Reserve;
 
 /// A page number that waits for the readers that may see it, with the pages behind it in a run.

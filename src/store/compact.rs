@@ -63,7 +63,14 @@ pub struct Compacted {
 /// How far a compaction has come.
 #[derive(Default)]
 pub(super) struct Compaction {
-    stage: Mutex<Stage>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    stage: Stage,
+    /// Passes in a row that moved nothing and cut off no more than the file may have grown by.
+    idle_passes: u32,
 }
 
 #[derive(Default)]
@@ -102,9 +109,10 @@ impl Store {
     /// [`Error::Io`](crate::Error::Io). Nothing is lost by any of them, and the next step goes on.
     pub fn compact(&self, budget: Budget) -> Result<Compacted> {
         self.not_on_own_thread()?;
-        let mut stage = lock(&self.shared.compaction.stage);
+        let mut progress = lock(&self.shared.compaction.progress);
+        let Progress { stage, idle_passes } = &mut *progress;
         let mut done = Compacted::default();
-        if matches!(*stage, Stage::Idle) {
+        if matches!(stage, Stage::Idle) {
             *stage = match self.inspect(|writer| Ok(writer.begin_pass()))? {
                 Some(fence) => {
                     Stage::Moving(Pass { fence, table: 0, key: Vec::new(), has_moved: false })
@@ -112,7 +120,7 @@ impl Store {
                 None => Stage::Settling { has_moved: false, is_fresh: false },
             };
         }
-        match &mut *stage {
+        match stage {
             Stage::Idle => {}
             Stage::Moving(pass) => {
                 if self.move_some(pass, budget, &mut done)? {
@@ -122,9 +130,11 @@ impl Store {
             Stage::Settling { has_moved, is_fresh } => {
                 // Also if nothing was moved: the catalog and the list of free space lie where there
                 // was room, and are written anew where there is room now, below the fence.
+                let mut is_shorter = false;
                 let is_due = *is_fresh || {
                     let tail = self.inspect(Writer::settle_tail)?;
                     (done.bytes_freed, done.pages_held) = (tail.bytes_cut, tail.pages_held);
+                    is_shorter = tail.is_shorter;
                     tail.needs_checkpoint
                 };
                 if is_due {
@@ -132,7 +142,13 @@ impl Store {
                     *is_fresh = false;
                     return Ok(done);
                 }
-                done.is_done = done.bytes_freed == 0 && !*has_moved;
+                let is_idle = !*has_moved && !is_shorter;
+                *idle_passes = if is_idle { *idle_passes + 1 } else { 0 };
+                // A checkpoint may let the file grow a little, to be cut off again and again.
+                done.is_done = !*has_moved && (done.bytes_freed == 0 || *idle_passes > 1);
+                if done.is_done {
+                    *idle_passes = 0;
+                }
                 *stage = Stage::Idle;
             }
         }

@@ -8,7 +8,7 @@ use super::raw::{Asked, AskedFor, WriteRaw};
 use crate::{
     error::{Error, Limit, Result},
     options::{BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, VALUE_BYTES_MAX},
-    pager::prefetch_all,
+    pager::{prefetch_all, write::Draw},
 };
 use std::{borrow::Cow, fmt, iter::repeat, ops::Bound};
 
@@ -192,9 +192,10 @@ impl Batch {
         Ok(())
     }
 
-    /// Whether it makes nothing and so may use the room that is kept for a full device.
-    pub(crate) fn only_removes(&self) -> bool {
-        self.ops.iter().all(|op| op.what != What::Insert)
+    /// What it may use of the room that is kept for a full device: something if it only removes.
+    pub(crate) fn draw(&self) -> Draw {
+        let only_removes = self.ops.iter().all(|op| op.what != What::Insert);
+        if only_removes { Draw::Removal } else { Draw::Nothing }
     }
 
     /// Applies a sealed batch. An error leaves some of it applied, for the request to undo.

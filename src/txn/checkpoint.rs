@@ -19,7 +19,7 @@ use crate::{
     pager::{
         Pager, Pages,
         checkpoint::{Cut, Extra, Failure, write_cut, write_metas},
-        write::{DirtyPage, Extent},
+        write::{DirtyPage, Draw, Extent},
     },
     publish::{Generation, Lease, Pin, Version},
     seeded::Bug,
@@ -158,7 +158,8 @@ impl Writer {
         if self.state.pages.dirty_bytes() >= self.engine.options.dirty_bytes {
             return Some(Resource::DirtyBytes);
         }
-        (self.log.bytes() / 2 >= self.log_bytes_wanted()).then_some(Resource::Log)
+        let is_too_long = self.log.bytes() / 2 >= self.log_bytes_wanted();
+        (is_too_long || self.log.is_cornered()).then_some(Resource::Log)
     }
 
     /// The log's length at which a checkpoint starts: as much as the dirty pages it stands for.
@@ -260,9 +261,9 @@ impl Writer {
         }
         let mut cut = Cut { pages, extras: Vec::new(), meta };
         let mut extents = Vec::new();
-        self.state.pages.open_reserve(true);
+        self.state.pages.draw_on_reserve(Draw::Checkpoint);
         let laid_out = self.lay_out_extras(&mut cut, &mut extents);
-        self.state.pages.open_reserve(false);
+        self.state.pages.draw_on_reserve(Draw::Nothing);
         if let Err(error) = laid_out {
             for extent in extents {
                 self.state.pages.give_pages(extent);

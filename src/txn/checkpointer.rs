@@ -13,49 +13,62 @@ enum State<J, O> {
     Ended,
 }
 
+struct Desk<J, O> {
+    state: State<J, O>,
+    /// What is done behind each job is wanted without one.
+    is_rest_wanted: bool,
+}
+
 /// Where the writer leaves a cut, as a job `J`, and finds what became of it, an outcome `O`.
 pub struct Checkpointer<J, O> {
-    state: Mutex<State<J, O>>,
+    desk: Mutex<Desk<J, O>>,
     changed: Condvar,
 }
 
 impl<J, O> Default for Checkpointer<J, O> {
     fn default() -> Checkpointer<J, O> {
-        Checkpointer { state: Mutex::new(State::Idle), changed: Condvar::new() }
+        let desk = Desk { state: State::Idle, is_rest_wanted: false };
+        Checkpointer { desk: Mutex::new(desk), changed: Condvar::new() }
     }
 }
 
 impl<J, O> Checkpointer<J, O> {
     /// Gives the thread a cut. There is none on its way (else this is our own bug).
     pub fn start(&self, job: Box<J>) {
-        let mut state = lock(&self.state);
-        assert!(matches!(*state, State::Idle), "one checkpoint at a time");
-        *state = State::Given(job);
+        let mut desk = lock(&self.desk);
+        assert!(matches!(desk.state, State::Idle), "one checkpoint at a time");
+        desk.state = State::Given(job);
+        self.changed.notify_all();
+    }
+
+    /// Has the thread do soon what it does behind each job.
+    pub fn want_rest(&self) {
+        lock(&self.desk).is_rest_wanted = true;
         self.changed.notify_all();
     }
 
     /// Whether a checkpoint is on its way, finished or not.
     pub fn is_busy(&self) -> bool {
-        matches!(*lock(&self.state), State::Given(_) | State::Running | State::Finished(..))
+        matches!(lock(&self.desk).state, State::Given(_) | State::Running | State::Finished(..))
     }
 
     /// What became of the last cut, if it has ended and nobody has asked yet.
     pub fn take_finished(&self) -> Option<(Box<J>, O)> {
-        take(&mut lock(&self.state))
+        take(&mut lock(&self.desk).state)
     }
 
     /// Waits for the checkpoint on its way, if there is one.
     pub fn wait_finished(&self) -> Option<(Box<J>, O)> {
-        let mut state = lock(&self.state);
-        while matches!(*state, State::Given(_) | State::Running) {
-            state = wait(&self.changed, state);
+        let mut desk = lock(&self.desk);
+        while matches!(desk.state, State::Given(_) | State::Running) {
+            desk = wait(&self.changed, desk);
         }
-        take(&mut state)
+        take(&mut desk.state)
     }
 
     /// Ends the thread; a cut that it has not begun is never written.
     pub fn end(&self) {
-        *lock(&self.state) = State::Ended;
+        lock(&self.desk).state = State::Ended;
         self.changed.notify_all();
     }
 
@@ -68,28 +81,40 @@ impl<J, O> Checkpointer<J, O> {
         rest: impl Fn(),
         nudge: impl Fn(),
     ) {
-        loop {
-            let mut state = lock(&self.state);
-            let job = loop {
-                match std::mem::replace(&mut *state, State::Running) {
-                    State::Given(job) => break job,
-                    State::Ended => return,
-                    other => *state = other,
-                }
-                state = wait(&self.changed, state);
-            };
-            drop(state);
+        while let Some(job) = self.next(&rest) {
             let outcome = catch_unwind(AssertUnwindSafe(|| carry_out(&job)));
             let outcome = outcome.unwrap_or_else(|_| panicked());
             rest();
-            let mut state = lock(&self.state);
-            if matches!(*state, State::Ended) {
+            let mut desk = lock(&self.desk);
+            if matches!(desk.state, State::Ended) {
                 return;
             }
-            *state = State::Finished(job, outcome);
+            desk.state = State::Finished(job, outcome);
             self.changed.notify_all();
-            drop(state);
+            drop(desk);
             nudge();
+        }
+    }
+
+    /// The next job; until it comes, `rest` is done whenever it is wanted. None at the end.
+    fn next(&self, rest: impl Fn()) -> Option<Box<J>> {
+        let mut desk = lock(&self.desk);
+        loop {
+            match std::mem::replace(&mut desk.state, State::Running) {
+                State::Given(job) => {
+                    desk.is_rest_wanted = false;
+                    return Some(job);
+                }
+                State::Ended => return None,
+                other => desk.state = other,
+            }
+            if std::mem::take(&mut desk.is_rest_wanted) {
+                drop(desk);
+                rest();
+                desk = lock(&self.desk);
+            } else {
+                desk = wait(&self.changed, desk);
+            }
         }
     }
 }

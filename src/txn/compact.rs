@@ -39,6 +39,8 @@ pub struct Step {
 pub struct Tail {
     /// Bytes cut off.
     pub bytes_cut: u64,
+    /// More was cut off than the checkpoint before can have added to the end.
+    pub is_shorter: bool,
     /// A checkpoint would let pages at the end go.
     pub needs_checkpoint: bool,
     /// Pages given up that readers, or a checkpoint on its way, still hold.
@@ -136,8 +138,10 @@ impl Writer {
         }
         // A checkpoint on its way may write what it has pinned.
         if !self.engine.checkpointer.is_busy() {
-            let cut = u64::from(self.state.pages.truncate(named)?);
-            tail.bytes_cut = cut * self.state.pages.page_bytes() as u64;
+            let growth = self.state.pages.growth_pages();
+            let cut = self.state.pages.truncate(named)?;
+            tail.is_shorter = cut > growth;
+            tail.bytes_cut = u64::from(cut) * self.state.pages.page_bytes() as u64;
         }
         tail.pages_held = self.state.pages.waiting_pages();
         self.gauge();

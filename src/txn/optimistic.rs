@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::{Error, Limit, Result},
     options::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    pager::write::Draw,
     sync::Arc,
     tree::{Tree, remove_range::is_empty_span},
 };
@@ -208,10 +209,11 @@ impl TableBuffer {
             };
         }
         let only_removes = self.changes.values().all(|change| change.value.is_none());
+        let draw = if only_removes { Draw::Removal } else { Draw::Nothing };
         let changes = self.changes.iter().map(|(key, change)| Ok((key, change.value.as_ref())));
-        state.pages.open_reserve(only_removes);
+        state.pages.draw_on_reserve(draw);
         let merged = state.merge(table, changes);
-        state.pages.open_reserve(false);
+        state.pages.draw_on_reserve(Draw::Nothing);
         merged.map(drop)
     }
 }

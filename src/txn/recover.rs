@@ -22,7 +22,7 @@ use crate::{
         alloc::FreeSpace,
         checkpoint::{NO_TABLE, write_metas},
         frames::Frames,
-        write::{Extent, WritePager},
+        write::{Draw, Extent, WritePager},
     },
     publish::{Bell, Generation, Pin, Version},
     seeded::Bug,
@@ -422,7 +422,7 @@ fn replay_log(
         // One generation for all: nobody reads until the end, so only the durable pin holds pages.
         state.begin_group(Generation(1));
         // What is replayed has had its room before.
-        state.pages.open_reserve(true);
+        state.pages.draw_on_reserve(Draw::Removal);
         state.begin_request();
         for op in Ops::new(ops) {
             state.replay(&op?)?;

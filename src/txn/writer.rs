@@ -23,7 +23,10 @@ use crate::{
     event::Event,
     options::{Durability, Options},
     page::PageId,
-    pager::{Pager, Pages, write::WritePager},
+    pager::{
+        Pager, Pages,
+        write::{Draw, WritePager},
+    },
     publish::{Bell, Generation, Published, Version},
     sync::{Arc, now, thread},
     wal::{Log, Syncer},
@@ -268,9 +271,9 @@ impl Writer {
             Request::Batch { batch, promise } => {
                 let point = self.state.begin_request();
                 let durability = batch.durability_or(self.engine.options.durability);
-                self.state.pages.open_reserve(batch.only_removes());
+                self.state.pages.draw_on_reserve(batch.draw());
                 let applied = batch.apply(&mut self.state);
-                self.state.pages.open_reserve(false);
+                self.state.pages.draw_on_reserve(Draw::Nothing);
                 match applied.and_then(|()| self.state.finish_request(1)) {
                     Ok(()) => {
                         let version = self.state.version.0;
@@ -373,6 +376,9 @@ impl Writer {
                 self.engine.pipeline.set_poison(&error);
             }
             return self.fail(gathered, &error);
+        }
+        if self.log.take_wish() {
+            self.engine.checkpointer.want_rest();
         }
         self.count_commits(commits);
         metrics::add(&self.engine.metrics.log_bytes, self.state.ops().len() as u64);

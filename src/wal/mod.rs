@@ -77,6 +77,8 @@ pub struct Log {
     released: u64,
     /// How many segments the release before let go: about as many are needed again.
     released_count: usize,
+    /// No spare segment was made since the last one was taken, or since the log began.
+    wants_spare: bool,
     scratch: Vec<u8>,
 }
 
@@ -131,6 +133,7 @@ impl Log {
             inherited,
             released: FIRST_RECORD,
             released_count: 0,
+            wants_spare: true,
             scratch: Vec::new(),
         })
     }
@@ -184,6 +187,7 @@ impl Log {
             Some(segment) => segment,
             None => self.syncer.make()?,
         };
+        self.wants_spare = true;
         match self.rotate_into(&segment, first) {
             Ok(life) => {
                 self.live.push_back((life, segment));
@@ -251,6 +255,17 @@ impl Log {
             outcome = outcome.and(self.syncer.recycle_inherited(name, keep));
         }
         outcome
+    }
+
+    /// Whether somebody should [`prepare`](Syncer::prepare) a spare segment; asked once for each.
+    pub fn take_wish(&mut self) -> bool {
+        std::mem::take(&mut self.wants_spare)
+    }
+
+    /// Whether only a checkpoint keeps the log from coming to its end: the device is full, and the
+    /// segments before this one are all that could be recycled.
+    pub fn is_cornered(&self) -> bool {
+        self.live.len() > 1 && self.syncer.with(|tail| tail.is_cornered(self.segment_bytes))
     }
 
     /// The bytes of log that a recovery would read.

@@ -72,6 +72,8 @@ pub struct Tail {
     synced: Version,
     poisoned: bool,
     spares: Vec<Segment>,
+    /// The device had no room for another segment when one was made last.
+    full: bool,
     seeded: Seeded,
     /// The number in the next new segment's name.
     number: u64,
@@ -93,6 +95,14 @@ impl Tail {
         let sealed = self.place.sealed && !self.seeded.has(Bug::SealSkipped);
         let align = if sealed { SECTOR_BYTES } else { ALIGN_BYTES };
         self.place.position.offset.next_multiple_of(align)
+    }
+
+    /// Whether the log comes to its end before long: neither a spare segment is there nor room for
+    /// one, and three quarters of this one may be what the next group brings.
+    pub fn is_cornered(&self, segment_bytes: u64) -> bool {
+        self.full
+            && self.spares.is_empty()
+            && self.place.position.offset > segment_bytes / 4 - SECTOR_BYTES
     }
 
     /// Whether a body of `len` bytes fits, also if the tail is sealed meanwhile, and an end still
@@ -189,7 +199,9 @@ impl Syncer {
     ) -> Syncer {
         let place = Place::begin(segment, position);
         let (poisoned, spares, seeded) = (false, Vec::new(), storage.seeded());
-        let tail = Tail { place, appended, synced: appended, poisoned, spares, seeded, number };
+        let full = false;
+        let tail =
+            Tail { place, appended, synced: appended, poisoned, spares, full, seeded, number };
         let (tail, syncing) = (Mutex::new(tail), Mutex::new(()));
         Syncer { shared: Arc::new(Shared { storage, segment_bytes, seeded, tail, syncing }) }
     }
@@ -264,7 +276,10 @@ impl Syncer {
             tail.number - 1
         });
         let storage = &*self.shared.storage;
-        let segment = Segment::create(storage, number, self.shared.segment_bytes)?;
+        let made = Segment::create(storage, number, self.shared.segment_bytes);
+        let full = matches!(made, Err(Error::Full { what: Resource::Disk }));
+        self.with(|tail| tail.full = full);
+        let segment = made?;
         self.sync_file(&*segment.file)?;
         if !self.seeded().has(Bug::SegmentNameUnsynced) {
             self.poison_on_error(storage.sync_dir())?;

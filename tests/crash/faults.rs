@@ -11,7 +11,7 @@ use super::{
     watchdog::Watchdog,
 };
 use recto::{
-    Batch, Durability, Error, Result, Store,
+    Batch, Durability, Error, Result, Store, Table,
     simulation::{Bug, Failure, Fault, SimDisk},
 };
 use std::time::{Duration, Instant};
@@ -285,23 +285,36 @@ pub fn sweep(base: impl Fn() -> (SimDisk, u64, Model), failure: Failure, sticky:
     swept
 }
 
-/// A close that says it went well left everything on the device.
+/// A close that says it went well left everything on the device, also where the catalog has become
+/// longer than what is kept for it.
 pub fn close_on_a_full_disk(bug: Option<Bug>) {
-    for values in 0..240 {
+    for rounds in 0..60 {
         let disk = SimDisk::new();
         bug.inspect(|bug| disk.seed(*bug));
-        let store = options().durability(Durability::None);
+        let store = options().durability(Durability::None).log_segment_bytes(1 << 20);
         let store = store.open_simulated(&disk).expect("a new store");
-        for value in 0..values {
-            let written = store.write(|tx| tx.table(&table(0))?.insert(&[value], &[1; 1500]));
-            written.expect("there is space still");
+        let mut version = 0;
+        for round in 0..rounds {
+            let filled = store.write(|tx| {
+                for name in 0..50 {
+                    let name = format!("{round}-{name}-{:0>200}", "");
+                    tx.table(&Table::<u8, &[u8]>::named(name)).map(drop)?;
+                }
+                Ok(())
+            });
+            match filled {
+                Ok(()) => version += 1,
+                Err(Error::Full { .. }) => break,
+                Err(error) => panic!("on a full disk: {error}"),
+            }
+            disk.limit(Some(disk.used_bytes()));
         }
-        disk.fail(Fault { failure: Failure::NoSpace, nth: 0, sticky: true });
         let closed = store.close().map(|closed| closed.version);
         drop(store);
         let left = disk.cut(disk.operations()).nothing().disk();
-        let again = options().open_simulated(&left).expect("what is left opens");
-        let version = again.snapshot().version();
-        assert!(closed.is_err() || version == u64::from(values), "{closed:?}, {version} are left");
+        let again =
+            options().log_segment_bytes(1 << 20).open_simulated(&left).expect("what is left opens");
+        let found = again.snapshot().version();
+        assert!(closed.is_err() || found == version, "{closed:?}, {found} of {version} are left");
     }
 }

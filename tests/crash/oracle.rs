@@ -133,8 +133,8 @@ impl Ledger {
         assert!(ops.iter().all(|op| op.on_batch(&mut batch)), "these are blind");
         match store.submit(batch).and_then(recto::Commit::wait) {
             Ok(version) => self.note(version, ops, true),
-            Err(Error::Io(_) | Error::Full { .. }) if is_poisoned(store) => {
-                // Nobody knows, until the store is opened again.
+            Err(Error::Io(_) | Error::Full { .. } | Error::Poisoned) if is_poisoned(store) => {
+                // By this commit's own failure or that of a thread beside it. Nobody knows, until the store is opened again.
                 let version = self.done.lock().unwrap().len() as u64 + 1;
                 self.note(version, ops, false);
                 return false;

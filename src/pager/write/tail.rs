@@ -67,8 +67,8 @@ impl WritePager {
     }
 
     /// Cuts the file down to its end with the reserve behind it, and to no less than `named` pages,
-    /// which the meta pages count. Gives the pages cut off. What is cut off is free: no snapshot can reach it, so nobody
-    /// has a slice of the map there.
+    /// which the meta pages count. Gives the pages cut off. What is cut off is free: no snapshot
+    /// can reach it, so nobody has a slice of the map there.
     pub fn truncate(&mut self, named: u32) -> Result<u32> {
         let target = self.space.end().saturating_add(self.reserve_pages()).max(named);
         let Some(cut) = self.file_pages.checked_sub(target).filter(|&cut| cut > 0) else {
@@ -77,5 +77,10 @@ impl WritePager {
         self.pager.file.truncate(PageId(target).offset(self.page_bytes()))?;
         self.file_pages = target;
         Ok(cut)
+    }
+
+    /// How many pages the file may grow by at once when it needs but a few.
+    pub fn growth_pages(&self) -> u32 {
+        self.reserve_pages() + self.step_pages()
     }
 }
