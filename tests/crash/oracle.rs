@@ -134,7 +134,8 @@ impl Ledger {
         match store.submit(batch).and_then(recto::Commit::wait) {
             Ok(version) => self.note(version, ops, true),
             Err(Error::Io(_) | Error::Full { .. } | Error::Poisoned) if is_poisoned(store) => {
-                // By this commit's own failure or that of a thread beside it. Nobody knows, until the store is opened again.
+                // By its own failure or that of a thread beside it.
+                // Nobody knows, until the store is opened again.
                 let version = self.done.lock().unwrap().len() as u64 + 1;
                 self.note(version, ops, false);
                 return false;

@@ -1,10 +1,11 @@
-//! Room that is kept for the day when the device is full: page numbers at the end of the file,
-//! their space taken already, which only removals and checkpoints may use, and the last of it only checkpoints. protocol.md section 3.
+//! Room that is kept for the day when the device is full: page numbers at the end of the file, their
+//! space taken already, which only removals and checkpoints may use, and the last of it only
+//! checkpoints. protocol.md section 3.
 //! Owns: [`Reserve`], [`Draw`], the growth of the page file, and who may take what.
 //!
-//! It lies behind the last page ever given out, so that a checkpoint finds adjoining pages there for
-//! its lists. Once it was drawn on and the device gives no more, the free pages stand in for it: as
-//! many as it lacks are kept from everybody else.
+//! It lies behind the last page ever given out, so that a checkpoint finds adjoining pages there
+//! for its lists. Once it was drawn on and the device gives no more, the free pages stand in for
+//! it: as many as it lacks are kept from everybody else.
 
 use super::WritePager;
 use crate::{
