@@ -1,5 +1,5 @@
-//! Room that is kept for the day when the device is full: page numbers at the end of the file, their
-//! space taken already, which only removals and checkpoints may use, and the last of it only
+//! Room that is kept for the day when the device is full: page numbers at the end of the file,
+//! their space taken already, which only removals and checkpoints may use, and the last of it only
 //! checkpoints. protocol.md section 3.
 //! Owns: [`Reserve`], [`Draw`], the growth of the page file, and who may take what.
 //!
