@@ -54,7 +54,7 @@ pub struct Reserve {
 
 impl Reserve {
     /// How many pages are kept from who draws so much.
-    fn kept_from(&self, draw: Draw) -> u32 {
+    fn kept_from(self, draw: Draw) -> u32 {
         match draw {
             Draw::Nothing => self.list_pages + CHECKPOINT_PAGES + REMOVAL_PAGES,
             Draw::Removal => self.list_pages + CHECKPOINT_PAGES,
