@@ -86,13 +86,12 @@ fn removals_checkpoints_closing_and_opening_work_on_a_full_disk() {
         expect(&store.snapshot(), &model, "full");
         let keys: Vec<u64> = model.keys().copied().collect();
         for (nth, key) in keys.iter().enumerate().filter(|(nth, _)| nth % 3 == 0) {
-            let removed = match nth % 2 {
-                0 => store.write(|tx| tx.table(&ROWS)?.remove(*key)),
-                _ => {
-                    let mut batch = Batch::new();
-                    batch.remove(&ROWS, *key);
-                    store.submit(batch).and_then(recto::Commit::wait).map(|_| true)
-                }
+            let removed = if nth % 2 == 0 {
+                store.write(|tx| tx.table(&ROWS)?.remove(*key))
+            } else {
+                let mut batch = Batch::new();
+                batch.remove(&ROWS, *key);
+                store.submit(batch).and_then(recto::Commit::wait).map(|_| true)
             };
             assert!(removed.unwrap_or_else(|e| panic!("removal {nth} on a full disk: {e}")));
             model.remove(key);
@@ -195,7 +194,7 @@ fn rows_are_rewritten_on_a_full_disk_for_as_long_as_one_likes() {
 fn openings_that_fail_leave_no_segments_behind() {
     let disk = SimDisk::new();
     let store = options().open_simulated(&disk).unwrap();
-    store.write(|tx| tx.table(&ROWS)?.insert(1, &vec![1; 100])).unwrap();
+    store.write(|tx| tx.table(&ROWS)?.insert(1, &[1; 100])).unwrap();
     store.close().unwrap();
     drop(store);
     let bytes = disk.used_bytes();
