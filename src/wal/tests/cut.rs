@@ -81,7 +81,7 @@ fn history(bench: Bench, dice: &mut Dice, depth: u32, cuts: &mut u32) {
     let image = disk.cut(dice);
     let end = promise.check(&image);
     if depth > 0 {
-        history(recover(&image, &promise, end, dice), dice, depth - 1, cuts);
+        history(recover(&image, &promise, &end, dice), dice, depth - 1, cuts);
     }
 }
 
@@ -103,7 +103,7 @@ fn watch(bench: &Bench, acknowledged: u64, dice: &mut Dice) {
 
 /// A new log behind what was recovered; until the meta page names it the old one must still be
 /// found, also when the power is cut again.
-fn recover(image: &Disk, promise: &Promise, end: ReplayEnd, dice: &mut Dice) -> Bench {
+fn recover(image: &Disk, promise: &Promise, end: &ReplayEnd, dice: &mut Dice) -> Bench {
     let (disk, old, mut die) = (image.clone(), promise.clone(), Dice(dice.roll()));
     image.during_sync(move || _ = old.check(&disk.cut(&mut die)));
     let next = Version(end.last.0 + 1);
