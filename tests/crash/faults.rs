@@ -6,7 +6,7 @@
 use super::{
     deal::Deal,
     dice::Dice,
-    model::{Model, Op, Wrong, compare_scan, table},
+    model::{Model, Op, Wrong, compare_scan},
     oracle::options,
     watchdog::Watchdog,
 };
