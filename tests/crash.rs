@@ -10,6 +10,8 @@ mod deal;
 mod dice;
 #[path = "crash/faults.rs"]
 mod faults;
+#[path = "crash/increments.rs"]
+mod increments;
 #[path = "crash/model.rs"]
 mod model;
 #[path = "crash/oracle.rs"]
@@ -138,6 +140,28 @@ fn compaction_survives_any_power_cut() {
 fn a_backup_is_there_whole_or_not_at_all() {
     let images = (0..6).map(space::cut_backup).sum::<usize>();
     println!("backup: {images} images");
+}
+
+#[test]
+fn an_increment_is_there_whole_or_not_at_all() {
+    let images = (0..5).map(increments::cut_increment).sum::<usize>();
+    println!("increment: {images} images");
+}
+
+#[test]
+fn a_restore_is_there_whole_or_not_at_all() {
+    let images = (0..2).map(increments::cut_restore).sum::<usize>();
+    println!("restore: {images} images");
+}
+
+#[test]
+fn an_increment_fails_as_a_whole_and_succeeds_when_the_disks_are_well() {
+    increments::fail_increment();
+}
+
+#[test]
+fn a_restore_fails_as_a_whole_and_succeeds_when_the_disks_are_well() {
+    increments::fail_restore();
 }
 
 #[test]

@@ -19,12 +19,12 @@ use crate::{
     txn::{
         backup::{back_up, exists},
         catalog::{TableTypes, name_hash},
-        recover::reserve,
+        recover::{needs_log, reserve},
         snapshot::Snapshot,
         write::{WriteState, WriteTx},
     },
 };
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 /// What the names of a store begin with while it is restored.
 const UNFINISHED: &str = "tmp-restore-";
@@ -139,14 +139,22 @@ fn chain(base: &Snapshot, links: Vec<Reader>, version: Option<u64>) -> Result<Ve
     Ok(chain)
 }
 
-/// Makes the store, closed.
+/// Makes the store, closed, with all of it in its page file.
 fn make(base: &Snapshot, chain: Vec<Reader>, storage: &Arc<dyn Storage>) -> Result<u64> {
     back_up(base, &**storage, LOCK_TIMEOUT)?;
     let store = Options::new().create(false).open_storage(storage)?;
     for mut link in chain {
         store.write(|tx| apply(tx, &mut link))?;
     }
-    Ok(store.close()?.version)
+    // A close whose checkpoint fails leaves it to the log, which does not come along.
+    store.checkpoint()?;
+    let version = store.close()?.version;
+    drop(store);
+    if needs_log(&**storage)? {
+        let reason = io::Error::other("its last checkpoint failed, and it needs its log");
+        return Err(Error::io("restore", PAGE_FILE, reason));
+    }
+    Ok(version)
 }
 
 /// Applies an increment as one transaction, which takes all of its versions.

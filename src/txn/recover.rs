@@ -317,6 +317,15 @@ impl Slots {
     }
 }
 
+/// Whether a closed store needs its log: by either of its meta pages, which must both be whole.
+///
+/// # Errors
+/// `Error::Corrupt` if one is not; the storage's own.
+pub fn needs_log(storage: &dyn Storage) -> Result<bool> {
+    let slots = read_slots(&*storage.open(PAGE_FILE)?)?;
+    Ok(slots.first?.log.life != 0 || slots.second?.log.life != 0)
+}
+
 fn read_slot(file: &dyn StorageFile, slot: PageId, at: u64) -> Result<Meta> {
     if file.len()? < at + META_BYTES as u64 {
         return Err(Error::corrupt_page(slot.0, "the file ends before this meta page"));
@@ -370,6 +379,13 @@ fn load(
         Some(_) => Catalog::decode(content(meta.catalog)?)?,
         None => Catalog::new(),
     };
+    if let Some((last, _)) = catalog.iter().last()
+        && last.id >= meta.next_table
+    {
+        let (next, found) = (meta.next_table, last.id);
+        let reason = format!("its next table is {next}, and there is a table {found}");
+        return Err(Error::corrupt(PAGE_FILE, reason));
+    }
     let space = FreeSpace::decode(content(meta.free_space)?, meta.page_count)?;
     let mut pages = WritePager::new(Arc::clone(&pager), arena, space)?;
     let (pin, lease) = Pin::new(bell);

@@ -18,8 +18,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-const DEAL: Deal = Deal { tables: 2, keys: 900, value_bytes_max: 900 };
-const KINDS: [Failure; 5] =
+pub const DEAL: Deal = Deal { tables: 2, keys: 900, value_bytes_max: 900 };
+pub const KINDS: [Failure; 5] =
     [Failure::Io, Failure::NoSpace, Failure::ShortWrite, Failure::Sync, Failure::Read];
 
 /// What the workload did in all its runs.
@@ -57,18 +57,18 @@ pub fn compaction(run: &Run<'_>, dice: &mut Dice) {
 }
 
 /// A value in a run of pages.
-fn large(dice: &mut Dice) -> Op {
+pub fn large(dice: &mut Dice) -> Op {
     let len = 9_000 + dice.below(9_000);
     Op::Insert { table: 0, key: DEAL.key(dice), value: dice.bytes(len).into() }
 }
 
-fn emptied(dice: &mut Dice) -> Op {
+pub fn emptied(dice: &mut Dice) -> Op {
     let from = Bound::Included(format!("k{}", dice.below(6)).into_bytes());
     Op::RemoveRange { table: 0, from, to: Bound::Unbounded }
 }
 
 /// A store with something in it, in its log and in its page file.
-fn filled(disk: &SimDisk, dice: &mut Dice) -> (Store, Model) {
+pub fn filled(disk: &SimDisk, dice: &mut Dice) -> (Store, Model) {
     let store = options().open_simulated(disk).expect("a new store");
     let ledger = Ledger::new(disk);
     for _ in 0..3 {
@@ -86,7 +86,7 @@ fn filled(disk: &SimDisk, dice: &mut Dice) -> (Store, Model) {
 }
 
 /// What is on a disk that a copy was made to: none, or all of it.
-fn copy_on(disk: &SimDisk, version: u64, model: &Model) -> bool {
+pub fn copy_on(disk: &SimDisk, version: u64, model: &Model) -> bool {
     let store = match options().create(false).open_simulated(disk) {
         Ok(store) => store,
         Err(Error::Io(absent)) if absent.source.kind() == std::io::ErrorKind::NotFound => {
@@ -201,10 +201,10 @@ fn compact(store: &Store) -> Result<()> {
     Ok(())
 }
 
-fn store_is_poisoned(store: &Store) -> bool {
+pub fn store_is_poisoned(store: &Store) -> bool {
     matches!(store.sync(), Err(Error::Poisoned))
 }
 
-fn is_typed(error: &Error) -> bool {
+pub fn is_typed(error: &Error) -> bool {
     matches!(error, Error::Io(_) | Error::Full { .. } | Error::Poisoned | Error::Closed)
 }
