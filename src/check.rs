@@ -5,6 +5,7 @@
 use crate::{
     error::{Error, Result},
     page::{PageId, meta::META_PAGES},
+    publish::Version,
     store::Store,
     txn::{checkpoint::Inventory, writer::Writer},
 };
@@ -26,8 +27,8 @@ pub struct CheckReport {
 }
 
 impl Store {
-    /// Reads every page of the newest version and checks it: checksums, births, order within and
-    /// between pages, separators, levels, the counts of entries, every overflow run, the catalog,
+    /// Reads every page of the newest version and checks it: checksums, births, cells, order within
+    /// and between pages, separators, levels, the counts of entries, every overflow run, the catalog,
     /// and that each page of the file is used once or free. Readers and writers go on.
     ///
     /// # Errors
@@ -59,11 +60,12 @@ impl Inventory {
             CheckReport { version: view.version(), free_pages, ..CheckReport::default() };
         for (entry, tree) in view.catalog.iter() {
             let name = format!("table \"{}\"", entry.name);
-            let found = tree.check(view.pages()?, &mut |first, pages| {
-                ledger.enter(first, pages, &name)?;
-                progress(ledger.seen, u64::from(inventory.end));
-                Ok(())
-            })?;
+            let found =
+                tree.check(view.pages()?, Version(view.version()), &mut |first, pages| {
+                    ledger.enter(first, pages, &name)?;
+                    progress(ledger.seen, u64::from(inventory.end));
+                    Ok(())
+                })?;
             report.tables += 1;
             report.entries += found.entries;
         }
@@ -121,6 +123,9 @@ impl Ledger {
         Err(Error::corrupt_page(lost, reason))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod planted;
 
 #[cfg(test)]
 mod tests {

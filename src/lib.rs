@@ -54,6 +54,8 @@ mod page;
 mod pager;
 mod publish;
 mod reclaim;
+#[cfg(not(loom))]
+mod salvage;
 mod seeded;
 #[cfg(not(loom))]
 mod stats;
@@ -108,6 +110,7 @@ pub use {
     clock::{Clock, ManualClock},
     event::Event,
     options::{Durability, LogRecovery, OnCorruption, Options},
+    salvage::{SalvageReport, salvage},
     stats::Stats,
     store::{
         Budget, Closed, Compacted, Reader, Store, Transaction, TrySubmitError,

@@ -23,7 +23,7 @@ const LEVELS: [&[&str]; 9] = [
     &["txn"],
     &["table"],
     &["log", "graph", "cache", "entity", "runs", "write_behind"],
-    &["store", "stats", "check"],
+    &["store", "stats", "check", "salvage"],
 ];
 /// The room of I7.
 const SYNC_ROOM: &str = "sync";

@@ -32,6 +32,17 @@ pub enum Command {
         /// The store's directory
         dir: PathBuf,
     },
+    /// Copy what can be read of a damaged store into a new one, and tell what could not; exits with
+    /// 0 if nothing was lost, 1 if something was or may be out of date, 2 if it could not run
+    Salvage {
+        /// The damaged store's directory; it is not changed
+        source: PathBuf,
+        /// The new store's directory
+        target: PathBuf,
+        /// What the names of the damaged store's files begin with, if it was set aside
+        #[arg(long, default_value = "")]
+        prefix: String,
+    },
     /// Print the value of a key; exits with 1 if it is not there
     Get(Entry),
     /// Insert or replace an entry

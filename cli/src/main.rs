@@ -19,6 +19,7 @@ mod graph;
 mod opening;
 mod packages;
 mod plot;
+mod salvage;
 mod shipped;
 mod stat;
 mod torture;
@@ -46,6 +47,7 @@ fn run(command: Command) -> failure::Result<ExitCode> {
     match command {
         Command::Stat { dir, json } => stat::run(&dir, json),
         Command::Check { dir } => check::run(&dir),
+        Command::Salvage { source, target, prefix } => salvage::run(&source, &target, &prefix),
         Command::Get(entry) => entries::get(&entry),
         Command::Put { entry, value, types } => entries::put(&entry, &value, &types),
         Command::Del(entry) => entries::del(&entry),

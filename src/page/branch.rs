@@ -292,6 +292,17 @@ impl<'p> Branch<'p> {
         cut.ok_or_else(|| damaged(self.page, "a separator exceeds half a page"))
     }
 
+    /// Checks that its cells and its prefix lie side by side and that what it says of their room
+    /// is so.
+    pub fn check_cells(self) -> Result<()> {
+        let cells = (1..self.count).map(|i| Ok((self.offset(i)?, self.cell(i)?.1)));
+        let mut cells = cells.collect::<Result<Vec<_>>>()?;
+        if !self.prefix.is_empty() {
+            cells.push((field(self.page, PREFIX_START), self.prefix.len()));
+        }
+        super::check_cells(self.page, cells)
+    }
+
     /// Where the cell of child `i` is.
     #[inline]
     fn offset(self, i: usize) -> Result<usize> {

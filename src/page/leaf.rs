@@ -176,6 +176,12 @@ impl<'p> Leaf<'p> {
         cut.ok_or_else(|| damaged(self.page, "an entry exceeds half a page"))
     }
 
+    /// Checks that its cells lie side by side and that what it says of their room is so.
+    pub fn check_cells(self) -> Result<()> {
+        let cells = (0..self.count).map(|i| Ok((self.offset(i)?, self.cell(i)?.len)));
+        super::check_cells(self.page, cells.collect::<Result<_>>()?)
+    }
+
     /// Where the cell of entry `i` is.
     #[inline]
     fn offset(self, i: usize) -> Result<usize> {

@@ -341,6 +341,25 @@ fn free_bytes(page: &[u8], arrays_end: usize) -> usize {
     (gap + field(page, GARBAGE_BYTES)).min(page.len() - arrays_end)
 }
 
+/// Checks that `cells`, places and lengths, and the bytes that belong to none fill the page from
+/// where its cells begin, and that no cell reaches into another.
+fn check_cells(page: &[u8], mut cells: Vec<(usize, usize)>) -> Result<()> {
+    let (start, garbage) = (field(page, CELLS_START), field(page, GARBAGE_BYTES));
+    cells.sort_unstable();
+    let mut end = start;
+    for (at, len) in &cells {
+        if *at < end {
+            return Err(damaged(page, "its cells overlap"));
+        }
+        end = at + len;
+    }
+    let used: usize = cells.iter().map(|(_, len)| len).sum();
+    if end > page.len() || start + used + garbage != page.len() {
+        return Err(damaged(page, "its cells take more or less room than it says"));
+    }
+    Ok(())
+}
+
 /// Gives up the cell of `len` bytes at `at`.
 fn drop_cell(page: &mut [u8], at: usize, len: usize) {
     if at == field(page, CELLS_START) {

@@ -6,10 +6,11 @@ use super::{extend::Run, key::Key, value::Value};
 use crate::{
     error::{Limit, Result},
     options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    publish::Version,
     tree::{check::TreeReport, cursor},
     txn::{
         catalog::{TableTypes, name_hash},
-        raw::ReadRaw,
+        raw::{ReadRaw, WriteRaw},
         snapshot::View,
         write::{WriteState, WriteTx},
     },
@@ -73,7 +74,8 @@ impl<'s> RawTable<'s> {
 
     /// What the table's tree consists of. Cost: a visit to every page.
     pub fn report(&self) -> Result<TreeReport> {
-        self.view.catalog.tree(self.index).check(self.view.pages()?, &mut |_, _| Ok(()))
+        let newest = Version(self.view.version());
+        self.view.catalog.tree(self.index).check(self.view.pages()?, newest, &mut |_, _| Ok(()))
     }
 }
 
@@ -119,6 +121,11 @@ impl RawTableMut<'_> {
     /// Removes; whether the key was there.
     pub fn remove(&mut self, key: &[u8]) -> Result<bool> {
         self.state.remove(self.index, key)
+    }
+
+    /// Removes the entries between two bounds; how many there were.
+    pub fn remove_range(&mut self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<u64> {
+        WriteRaw::remove_range(self.state, self.index, from, to)
     }
 
     /// Inserts or replaces many entries, in any order, the last of equal keys; how many were new.

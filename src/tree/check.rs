@@ -4,11 +4,12 @@ use super::{LEVELS_MAX, Tree, insert::Moving, resolver};
 use crate::{
     error::{Error, Result},
     page::{
-        Child, PageId, Run,
+        self, Child, PageId, Run,
         branch::{Branch, Separator},
         leaf::Leaf,
     },
     pager::Pages,
+    publish::Version,
     tree::remove::runs_of,
 };
 
@@ -45,12 +46,18 @@ struct Check<'p, 'v, P> {
 }
 
 impl Tree {
-    /// Checks order inside and between pages, separators, levels, births, and the number of
-    /// entries; resolves every run. The first damage is the error.
+    /// Checks order inside and between pages, separators, levels, births (no page is newer than
+    /// what names it, and none than `newest`), cells, and the number of entries; resolves every
+    /// run. The first damage is the error.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the page; whatever `visit` gives.
-    pub fn check<P: Pages>(&self, pages: &P, visit: Visit<'_>) -> Result<TreeReport> {
+    pub fn check<P: Pages>(
+        &self,
+        pages: &P,
+        newest: Version,
+        visit: Visit<'_>,
+    ) -> Result<TreeReport> {
         let mut check =
             Check { pages, tree: *self, visit, report: TreeReport::default(), last: None };
         if let Some(root) = self.root {
@@ -59,7 +66,7 @@ impl Tree {
                 return Err(Error::corrupt_page(root.page.0, reason));
             }
             check.report.levels = self.level + 1;
-            check.page(root, self.level, None, None)?;
+            check.page(root, self.level, newest, None, None)?;
         }
         let found = check.report.entries;
         if found != self.len {
@@ -74,16 +81,25 @@ impl Tree {
 }
 
 impl<'p, P: Pages> Check<'p, '_, P> {
-    /// Checks the page `child` and all below it; its keys lie from `low` up to and without `high`.
+    /// Checks the page `child` and all below it, made by `newest` or before; its keys lie from
+    /// `low` up to and without `high`.
     fn page(
         &mut self,
         child: Child,
         level: u8,
+        newest: Version,
         low: Option<&[u8]>,
         high: Option<&[u8]>,
     ) -> Result<()> {
         (self.visit)(child.page, 1)?;
         let bytes = self.pages.page(child, self.tree.table, level)?;
+        let birth = page::birth(bytes);
+        if birth > newest {
+            let (found, newest) = (birth.0, newest.0);
+            let reason =
+                format!("version {found} made it; it is newer than what names it, {newest}");
+            return Err(Error::corrupt_page(child.page.0, reason));
+        }
         if level == 0 {
             self.leaf(child, Leaf::new(bytes)?, low, high)
         } else {
@@ -105,6 +121,8 @@ impl<'p, P: Pages> Check<'p, '_, P> {
         if branch.is_empty() {
             return damage("a branch without children");
         }
+        branch.check_cells()?;
+        let birth = page::birth(self.pages.page(child, self.tree.table, level)?);
         let mut begin: Option<Moving> = None;
         for i in 0..branch.len() {
             let end = if i + 1 < branch.len() {
@@ -130,7 +148,7 @@ impl<'p, P: Pages> Check<'p, '_, P> {
                     return damage("a separator that a search does not find");
                 }
             }
-            self.page(branch.child(i)?, level - 1, from, to)?;
+            self.page(branch.child(i)?, level - 1, birth, from, to)?;
             begin = end;
         }
         Ok(())
@@ -149,6 +167,7 @@ impl<'p, P: Pages> Check<'p, '_, P> {
         if leaf.is_empty() {
             return damage("a leaf without entries");
         }
+        leaf.check_cells()?;
         let resolve = resolver(self.pages, self.tree.table);
         for i in 0..leaf.len() {
             for run in runs_of(leaf, i)?.into_iter().flatten() {

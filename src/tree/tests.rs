@@ -7,7 +7,7 @@ use super::{
     diff::Change,
     model_pages::{ModelPages, View},
 };
-use crate::{error::Result, pager::Pages};
+use crate::{error::Result, pager::Pages, publish::Version};
 
 mod faults;
 mod fill;
@@ -335,7 +335,7 @@ impl World {
     /// What must hold between two requests.
     fn verify(&self) -> Result<()> {
         let mut reachable = BTreeMap::new();
-        let report = self.tree.check(&self.pages, &mut |page, pages| {
+        let report = self.tree.check(&self.pages, Version(u64::MAX), &mut |page, pages| {
             assert!(reachable.insert(page, pages).is_none(), "page {} is named twice", page.0);
             Ok(())
         })?;

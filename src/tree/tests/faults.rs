@@ -6,6 +6,7 @@ use super::{Dice, Oracle, TABLE, World, play, seeds};
 use crate::{
     error::{Error, Limit, Resource, Result},
     options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    publish::Version,
     tree::{Tree, model_pages::ModelPages},
 };
 
@@ -48,7 +49,7 @@ fn use_all(world: &mut World) -> Result<()> {
         tree.first(pages).map(drop),
         tree.last(pages).map(drop),
         walk(tree, pages),
-        tree.check(pages, &mut |_, _| Ok(())).map(drop),
+        tree.check(pages, Version(u64::MAX), &mut |_, _| Ok(())).map(drop),
         Tree::diff(&before, tree, pages, pages).try_for_each(|change| change.map(drop)),
     ];
     drop(results);
@@ -148,9 +149,9 @@ fn a_check_finds_a_wrong_count_and_a_page_named_twice() {
         world.operation().expect("sound");
     }
     let wrong = Tree { len: world.tree.len + 1, ..world.tree };
-    let found = wrong.check(&world.pages, &mut |_, _| Ok(()));
+    let found = wrong.check(&world.pages, Version(u64::MAX), &mut |_, _| Ok(()));
     assert!(matches!(found, Err(Error::Corrupt(_))), "{found:?}");
-    let refused = world.tree.check(&world.pages, &mut |_, _| Err(Error::Closed));
+    let refused = world.tree.check(&world.pages, Version(u64::MAX), &mut |_, _| Err(Error::Closed));
     assert!(matches!(refused, Err(Error::Closed)));
     assert_ne!(world.oracle, Oracle::new());
 }

@@ -1,6 +1,7 @@
 //! How full pages are, and how much work changes cost.
 
 use super::{Dice, TABLE};
+use crate::publish::Version;
 use crate::tree::{
     Tree,
     model_pages::{ModelPages, View},
@@ -25,7 +26,7 @@ fn grown(keys: impl Iterator<Item = u64>) -> (ModelPages, Tree) {
 
 /// The share of leaves and branches that is in use, in percent.
 fn fill_percent(tree: &Tree, pages: &ModelPages) -> u64 {
-    let report = tree.check(pages, &mut |_, _| Ok(())).expect("sound");
+    let report = tree.check(pages, Version(u64::MAX), &mut |_, _| Ok(())).expect("sound");
     report.used_bytes * 100 / ((report.leaves + report.branches) * PAGE_BYTES as u64)
 }
 
@@ -79,7 +80,7 @@ fn random_keys_leave_pages_two_thirds_full_and_removal_a_third() {
 #[test]
 fn a_merge_copies_each_page_that_it_touches_once() {
     let (mut pages, mut tree) = grown((0..20_000).map(|n| 2 * n));
-    let report = tree.check(&pages, &mut |_, _| Ok(())).expect("sound");
+    let report = tree.check(&pages, Version(u64::MAX), &mut |_, _| Ok(())).expect("sound");
     pages.version += 1;
     pages.copies = 0;
     // Nothing new: values of the same length, so that no page is split.
