@@ -28,8 +28,8 @@ pub struct CheckReport {
 
 impl Store {
     /// Reads every page of the newest version and checks it: checksums, births, cells, order within
-    /// and between pages, separators, levels, the counts of entries, every overflow run, the catalog,
-    /// and that each page of the file is used once or free. Readers and writers go on.
+    /// and between pages, separators, levels, the counts of entries, every overflow run, the
+    /// catalog, and that each page of the file is used once or free. Readers and writers go on.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first damage.

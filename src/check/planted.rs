@@ -276,11 +276,13 @@ classes! {
         p.alter(child.page, |page| page::set_identity(page, child.page, newer));
     }, ["newer than what names it"];
     born_after_the_checkpoint: |p| p.meta.version.0 -= 2, ["newer than what names it"];
-    page_of_another_table: |p| p.alter_leaf(|page, _| page[TABLE.start] ^= 1), ["it belongs to table"];
+    page_of_another_table: |p| p.alter_leaf(|page, _| page[TABLE.start] ^= 1),
+        ["it belongs to table"];
     kind: |p| p.alter_leaf(|page, _| page[page::KIND.start] = Kind::Branch as u8), ["its kind is"];
     level_of_a_page: |p| p.alter_leaf(|page, _| page[LEVEL.start] = 1), ["it is at level 1"];
     level_of_a_root: |p| p.set_tree(|tree| tree.level = 2), ["it is at level 1"];
-    level_of_a_root_that_cannot_be: |p| p.set_tree(|tree| tree.level = 200), ["a root at level 200"];
+    level_of_a_root_that_cannot_be: |p| p.set_tree(|tree| tree.level = 200),
+        ["a root at level 200"];
     leaf_without_entries: |p| p.alter_leaf(|page, _| leaf::LeafMut::new(page).unwrap().clear()),
         ["a leaf without entries"];
     branch_without_children: |p| {
@@ -305,7 +307,7 @@ classes! {
             let mut branch = branch::BranchMut::new(page).unwrap();
             let separator = branch.as_branch().separator(2).unwrap();
             let mut key = Vec::new();
-            let never = |run: Run| -> crate::Result<&[u8]> { panic!("{run:?}") };
+            let never = |run: Run| -> Result<&[u8], Error> { panic!("{run:?}") };
             separator.append_to(&mut key, &never).unwrap();
             *key.last_mut().unwrap() += 1;
             branch.remove(2).unwrap();
@@ -318,7 +320,7 @@ classes! {
             let mut branch = branch::BranchMut::new(page).unwrap();
             let separator = branch.as_branch().separator(2).unwrap();
             let mut key = Vec::new();
-            let never = |run: Run| -> crate::Result<&[u8]> { panic!("{run:?}") };
+            let never = |run: Run| -> Result<&[u8], Error> { panic!("{run:?}") };
             separator.append_to(&mut key, &never).unwrap();
             *key.last_mut().unwrap() -= 1;
             branch.remove(2).unwrap();
