@@ -273,6 +273,7 @@ fn increments_that_do_not_fit_are_refused_and_make_no_store() {
     // A link that is missing, a version between links, one before the base.
     let last = held[3].version();
     assert!(matches!(refused("base", &["0", "2"], Some(last)), Error::Invalid(_)));
+    assert!(matches!(refused("base", &["0", "2"], None), Error::Invalid(_)));
     assert!(matches!(refused("base", &["0", "1", "2"], Some(last - 1)), Error::Invalid(_)));
     assert!(matches!(refused("base", &[], Some(1)), Error::Invalid(_)));
     // Another store's.

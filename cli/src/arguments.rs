@@ -43,6 +43,36 @@ pub enum Command {
         #[arg(long, default_value = "")]
         prefix: String,
     },
+    /// Copy a store that nobody writes to, or what has changed in it since an earlier copy
+    Backup {
+        /// The store's directory
+        dir: PathBuf,
+        /// The directory of the copy, or the file of the increment; neither is written over
+        target: PathBuf,
+        /// The directory of an earlier copy, to which nothing was written: only changes are copied
+        #[arg(long, value_name = "COPY")]
+        since: Option<PathBuf>,
+    },
+    /// Make a store from a copy and increments
+    Restore {
+        /// The directory of the copy; it is not changed
+        copy: PathBuf,
+        /// The new store's directory
+        target: PathBuf,
+        /// Files that `backup --since` made, in any order
+        increments: Vec<PathBuf>,
+        /// The version to make; the newest that an increment names if it is left out
+        #[arg(long)]
+        version: Option<u64>,
+    },
+    /// Make the page file smaller: move pages from its end to free ones, and cut it
+    Compact {
+        /// The store's directory
+        dir: PathBuf,
+        /// About how many pages are moved in one step
+        #[arg(long, default_value_t = 1000)]
+        pages: usize,
+    },
     /// Print the value of a key; exits with 1 if it is not there
     Get(Entry),
     /// Insert or replace an entry

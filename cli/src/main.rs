@@ -9,6 +9,8 @@
 mod arguments;
 mod bench;
 mod check;
+mod compact;
+mod copies;
 mod debian;
 mod demo;
 mod dump;
@@ -48,6 +50,11 @@ fn run(command: Command) -> failure::Result<ExitCode> {
         Command::Stat { dir, json } => stat::run(&dir, json),
         Command::Check { dir } => check::run(&dir),
         Command::Salvage { source, target, prefix } => salvage::run(&source, &target, &prefix),
+        Command::Backup { dir, target, since } => copies::backup(&dir, &target, since.as_deref()),
+        Command::Restore { copy, target, increments, version } => {
+            copies::restore(&copy, &target, &increments, version)
+        }
+        Command::Compact { dir, pages } => compact::run(&dir, pages),
         Command::Get(entry) => entries::get(&entry),
         Command::Put { entry, value, types } => entries::put(&entry, &value, &types),
         Command::Del(entry) => entries::del(&entry),

@@ -98,3 +98,36 @@ fn salvage_refuses_what_it_would_spoil() {
     assert_eq!(run(&["salvage", &dir, &path("other")]).0, 2, "the source is open");
     held.close().unwrap();
 }
+
+#[test]
+fn check_tells_damage_from_what_could_not_be_checked() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = |name: &str| parent.path().join(name).to_str().unwrap().to_owned();
+    let (dir, absent, file) = (path("store"), path("absent"), path("file"));
+    filled(&dir);
+    let (code, printed) = run(&["check", &dir]);
+    assert!(code == 0 && printed.starts_with("clean: 1 tables, 300 entries, "), "{printed}");
+    // Could not run: no store, a file in its place, a store that is open, no argument.
+    assert_eq!(run(&["check", &absent]), (2, String::new()));
+    assert!(!Path::new(&absent).exists());
+    fs::write(&file, "text").unwrap();
+    assert_eq!(run(&["check", &file]), (2, String::new()));
+    let held = recto::Store::open(&dir).unwrap();
+    assert_eq!(run(&["check", &dir]), (2, String::new()));
+    held.close().unwrap();
+    drop(held);
+    assert_eq!(run(&["check"]), (2, String::new()));
+    // Damage: in pages, and of everything that opening needs.
+    damage(&dir);
+    let (code, printed) = run(&["check", &dir]);
+    assert!(code == 1 && printed.starts_with("damaged: page "), "{printed}");
+    let pages = Path::new(&dir).join("pages");
+    let mut bytes = fs::read(&pages).unwrap();
+    bytes[..8192].fill(0);
+    fs::write(&pages, bytes).unwrap();
+    let (code, printed) = run(&["check", &dir]);
+    assert!(code == 1 && printed.starts_with("damaged: "), "{printed}");
+    fs::remove_file(pages).unwrap();
+    fs::write(Path::new(&dir).join("log-0000000000000001"), "remains").unwrap();
+    assert_eq!(run(&["check", &dir]).0, 1);
+}

@@ -32,8 +32,9 @@ const UNFINISHED: &str = "tmp-restore-";
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes a store in the directory `dir` from the copy in `base` ([`Store::backup`]) and those of
-/// `increments` ([`Store::backup_since`], in any order) that lead to `version`, or as far as they
-/// lead if that is left out. Gives the version of the store, which it opens with.
+/// `increments` ([`Store::backup_since`], in any order) that lead to `version`, or to the newest
+/// one that any of them names if that is left out. Gives the version of the store, which it opens
+/// with.
 ///
 /// Every increment that is needed is read and verified before anything is made. A value that is
 /// replaced or removed must be the one that it was: a copy that was written to is noticed there.
@@ -103,7 +104,7 @@ fn vacant(target: &dyn Storage) -> Result<()> {
     }
 }
 
-/// The increments that lead from the base to `version`, or as far as they lead, in order.
+/// The increments that lead from the base to `version`, or to the newest, in order.
 fn chain(base: &Snapshot, links: Vec<Reader>, version: Option<u64>) -> Result<Vec<Reader>> {
     let (store_id, first) = (base.pages()?.store_id(), base.version());
     if let Some(foreign) = links.iter().find(|link| link.header.store_id != store_id) {
@@ -123,8 +124,9 @@ fn chain(base: &Snapshot, links: Vec<Reader>, version: Option<u64>) -> Result<Ve
         }
         next += 1;
     }
-    let farthest = reached.iter().map(|&(to, _)| to).max().unwrap_or(first);
-    let wanted = version.unwrap_or(farthest);
+    // Not as far as they lead: one that is missing would go unnoticed.
+    let newest = links.iter().map(|link| link.header.target).max().unwrap_or(first);
+    let wanted = version.unwrap_or(newest.max(first));
     let mut links: Vec<Option<Reader>> = links.into_iter().map(Some).collect();
     let (mut chain, mut to) = (Vec::new(), wanted);
     while to != first {
