@@ -187,8 +187,9 @@ impl Acknowledge for UndoneAck {
     }
 }
 
-/// The answer to an optimistic transaction that was refused. It waits for its group, and for those
-/// before it: whoever tries again then begins with what stood in its way.
+/// The answer to a batch or an optimistic transaction that was refused. It waits for its group, and
+/// for those before it, because it may tell of what they did; and whoever tries again then begins
+/// with what stood in its way.
 pub struct RefusedAck {
     /// Where the answer goes.
     pub promise: Promise<u64>,

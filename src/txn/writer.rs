@@ -281,7 +281,7 @@ impl Writer {
                     }
                     Err(error) => {
                         self.undo(point);
-                        promise.fail(error);
+                        gathered.undone.push(Box::new(RefusedAck { promise, error }));
                     }
                 }
             }
