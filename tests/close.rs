@@ -200,6 +200,33 @@ fn a_close_that_takes_too_long_says_so_and_goes_on() -> Result<()> {
     Ok(())
 }
 
+/// With requests in the queue and nothing synced.
+#[test]
+fn a_close_with_much_to_flush_flushes_it_within_its_time() -> Result<()> {
+    const COMMITS: u64 = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    // The default `close_timeout`: a close that takes longer answers `Full`.
+    let options = Options::new().durability(Durability::None).queue_capacity(512);
+    let store = options.open(dir.path())?;
+    for key in 0..COMMITS {
+        // Keys far from each other, so that many pages are dirty.
+        drop(store.submit(batch(key.wrapping_mul(0x9E37_79B9_7F4A_7C15)))?);
+    }
+    let (depth, durable) = (store.stats().queue_depth, store.stats().durable_version);
+    let began = Instant::now();
+    let closed = store.close()?;
+    println!("{depth} queued, {} not durable: {:?}", COMMITS - durable, began.elapsed());
+    assert!(durable < COMMITS, "nothing was left to flush");
+    assert_eq!(closed.version, COMMITS);
+    assert_eq!(store.close()?.version, COMMITS);
+    assert_eq!(store.stats().durable_version, COMMITS);
+    drop(store);
+    let again = Store::open(dir.path())?;
+    assert_eq!(again.snapshot().table(&ROWS)?.len()?, COMMITS);
+    again.check()?;
+    Ok(())
+}
+
 #[test]
 fn a_store_dropped_on_its_own_thread_closes() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();

@@ -118,7 +118,7 @@ fn no_increment_is_lost() {
 /// Of two doctors on call at least one must stay; each looks at both and goes if it may.
 #[test]
 fn write_skew_cannot_leave_nobody_on_call() {
-    const ROUNDS: u64 = 5_000;
+    const ROUNDS: u64 = 10_000;
     let store = Store::in_memory().unwrap();
     let (start, end) = (Barrier::new(2), Barrier::new(2));
     let left = AtomicU64::new(0);

@@ -16,7 +16,10 @@ use serde_json::{Value as Json, json};
 use std::{
     io::{Write, stdout},
     process::ExitCode,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,10 @@ const MANY: usize = 100;
 const BATCH: usize = 1000;
 /// How long a closure keeps the writer while readers go on.
 const STALL: Duration = Duration::from_secs(1);
+/// Updates of one turn behind a snapshot, at most: one for each entry.
+const UPDATES_MAX: u64 = 250_000;
+/// What is compared takes turns, so often each, so that other load on the machine meets both.
+const TURNS: usize = 3;
 
 /// What one part measured.
 struct Part {
@@ -99,8 +106,13 @@ impl Bench<'_> {
             add(self.commits(clients)?);
         }
         add(self.batches()?);
+        bar.set_message("updating, in closures and ahead of the writer");
+        add(self.closures()?);
+        add(self.transactions()?);
         bar.set_message("reading while a transaction sleeps");
-        add(self.stall()?);
+        self.stall()?.into_iter().for_each(&mut add);
+        bar.set_message("updating behind a snapshot");
+        self.long_reader()?.into_iter().for_each(&mut add);
         Ok(parts)
     }
 
@@ -185,24 +197,116 @@ impl Bench<'_> {
         })
     }
 
-    /// Reads while a closure sleeps on the writer thread: the longest gap is the longest read.
-    fn stall(&self) -> Result<Part> {
-        std::thread::scope(|scope| {
-            let sleeper = scope.spawn(|| {
-                self.store.write(|_| {
-                    std::thread::sleep(STALL);
-                    Ok(())
+    /// Reads a key and replaces its value, in closures on the writer thread.
+    fn closures(&self) -> Result<Part> {
+        let name = format!("read and replace in closures, {} threads, not durable", self.readers);
+        self.timed(name, "commits", self.readers, 1, |mut random, store| {
+            let entries = self.entries as usize;
+            move || {
+                let key = key(random.below(entries) as u64);
+                store.write_with(Durability::None, |tx| {
+                    let mut rows = tx.table(&ENTRIES)?;
+                    let next = next_value(rows.get(key)?);
+                    rows.insert(key, &next).map(drop)
                 })
-            });
-            let stalled = Bench { run_time: STALL, ..*self };
-            let mut part = stalled.gets(self.readers)?;
-            part.name = format!("random get while a closure sleeps, {} threads", self.readers);
-            part.remark = format!("longest gap {}", figures::duration(part.latency.max()));
-            match sleeper.join() {
-                Ok(slept) => slept.map(|()| part).map_err(Failure::from),
-                Err(panic) => std::panic::resume_unwind(panic),
             }
         })
+    }
+
+    /// The same in optimistic transactions, again after each conflict.
+    fn transactions(&self) -> Result<Part> {
+        let conflicts = AtomicU64::new(0);
+        let name =
+            format!("read and replace optimistically, {} threads, not durable", self.readers);
+        let mut part = self.timed(name, "commits", self.readers, 1, |mut random, store| {
+            let (entries, conflicts) = (self.entries as usize, &conflicts);
+            move || {
+                let key = key(random.below(entries) as u64);
+                loop {
+                    let mut tx = store.begin().durability(Durability::None);
+                    let mut rows = tx.table(&ENTRIES)?;
+                    let next = next_value(rows.get(key)?);
+                    rows.insert(key, &next)?;
+                    match tx.commit() {
+                        Ok(_) => return Ok(()),
+                        Err(recto::Error::Conflict) => drop(conflicts.fetch_add(1, Relaxed)),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        })?;
+        part.remark = format!("{} conflicts", conflicts.load(Relaxed));
+        Ok(part)
+    }
+
+    /// Reads while nothing else happens, and while a closure sleeps on the writer thread: the
+    /// longest gap between reads is the longest read.
+    fn stall(&self) -> Result<[Part; 2]> {
+        // What was not durable is written, so that no checkpoint runs beside the reads.
+        self.store.checkpoint()?;
+        // Within the sleep, its beginning and end included.
+        let reading = Bench { run_time: STALL.mul_f64(0.9), ..*self };
+        let idle = || reading.gets(self.readers);
+        let stalled = || {
+            let (begun, is_asleep) = mpsc::channel();
+            std::thread::scope(|scope| {
+                let sleeper = scope.spawn(move || {
+                    self.store.write(|_| {
+                        // The other end waits for nothing else.
+                        let _ = begun.send(());
+                        std::thread::sleep(STALL);
+                        Ok(())
+                    })
+                });
+                // If it never begins, the sleeper tells why.
+                let _ = is_asleep.recv();
+                let part = reading.gets(self.readers)?;
+                match sleeper.join() {
+                    Ok(slept) => slept.map(|()| part).map_err(Failure::from),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            })
+        };
+        let [mut idle, mut stalled] = in_turns(idle, stalled)?;
+        idle.name = format!("random get while nothing happens, {} threads", self.readers);
+        stalled.name = format!("random get while a closure sleeps, {} threads", self.readers);
+        stalled.remark = format!(
+            "{:.0} % of the rate before it, longest gap {}",
+            stalled.percent_of(&idle),
+            figures::duration(stalled.latency.max())
+        );
+        Ok([idle, stalled])
+    }
+
+    /// Updates, by themselves and while a snapshot from before them all is held.
+    fn long_reader(&self) -> Result<[Part; 2]> {
+        let free = || self.updates();
+        let held = || {
+            let snapshot = self.store.snapshot();
+            let part = self.updates()?;
+            expect_found(snapshot.table(&ENTRIES)?.get(key(0))?.is_some());
+            Ok(part)
+        };
+        let [mut free, mut held] = in_turns(free, held)?;
+        free.name = format!("random updates, batches of {BATCH}, not durable");
+        held.name = "the same while one snapshot is held all the time".into();
+        held.remark = format!("{:.0} % of the rate without it", held.percent_of(&free));
+        Ok([free, held])
+    }
+
+    fn updates(&self) -> Result<Part> {
+        self.store.checkpoint()?;
+        let batches = self.entries.min(UPDATES_MAX).div_ceil(BATCH as u64);
+        let (mut random, began) = (Random::new(self.entries), Instant::now());
+        for _ in 0..batches {
+            let mut batch = Batch::new().durability(Durability::None);
+            for _ in 0..BATCH {
+                let key = key(random.below(self.entries as usize) as u64);
+                batch.insert(&ENTRIES, key, &[9; VALUE_BYTES]);
+            }
+            self.store.submit(batch)?.wait()?;
+        }
+        Ok(Part::of("", "updates", batches * BATCH as u64, began.elapsed(), histogram()))
     }
 
     /// Runs what `make` makes for each thread, again and again, for the run time.
@@ -265,6 +369,27 @@ fn key(i: u64) -> [u8; 24] {
     key
 }
 
+/// Another value than this one.
+fn next_value(value: Option<&[u8]>) -> [u8; VALUE_BYTES] {
+    [value.and_then(|value| value.first()).map_or(0, |byte| byte.wrapping_add(1)); VALUE_BYTES]
+}
+
+/// Runs two things in turns, and adds each one's turns up.
+fn in_turns(
+    mut one: impl FnMut() -> Result<Part>,
+    mut other: impl FnMut() -> Result<Part>,
+) -> Result<[Part; 2]> {
+    // The first turns warm up what both need.
+    one()?;
+    other()?;
+    let mut sums = [one()?, other()?];
+    for _ in 1..TURNS {
+        sums[0].add(&one()?);
+        sums[1].add(&other()?);
+    }
+    Ok(sums)
+}
+
 /// Fails the bench if the store does not give back what was put there.
 fn expect_found(is_found: bool) {
     assert!(is_found, "the store lost an entry that the bench had inserted");
@@ -279,6 +404,18 @@ impl Part {
         latency: Histogram<u64>,
     ) -> Part {
         Part { name: name.into(), unit, units, elapsed, latency, remark: String::new() }
+    }
+
+    fn add(&mut self, turn: &Part) {
+        self.units += turn.units;
+        self.elapsed += turn.elapsed;
+        // Equal bounds: adding cannot fail.
+        self.latency.add(&turn.latency).expect("histograms of equal bounds");
+    }
+
+    fn percent_of(&self, other: &Part) -> f64 {
+        let rate = |part: &Part| figures::rate(part.units, part.elapsed).max(1) as f64;
+        100.0 * rate(self) / rate(other)
     }
 
     fn line(&self) -> String {
