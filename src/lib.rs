@@ -38,73 +38,33 @@
 //! # Features
 //! None is on by default. `postcard` and `pod` bring values of other types; `simulation` the disk
 //! that crash tests are built on; `internals` is for this repository alone.
-#![cfg_attr(loom, allow(dead_code, reason = "models run a part of the crate"))]
 
-#[cfg(not(loom))]
 mod check;
-#[cfg(not(loom))]
 mod clock;
 mod error;
 mod event;
-#[cfg(not(loom))]
 mod options;
-#[cfg(not(loom))]
 mod page;
-#[cfg(not(loom))]
 mod pager;
 mod publish;
 mod reclaim;
 #[cfg(not(loom))]
 mod salvage;
 mod seeded;
-#[cfg(not(loom))]
 mod stats;
 mod storage;
-#[cfg(not(loom))]
 mod store;
 mod sync;
-#[cfg(not(loom))]
 mod table;
-#[cfg(not(loom))]
 mod tree;
-#[cfg(not(loom))]
 mod txn;
 mod wal;
 
-/// What models run of the pager: the parts that readers and the writer share. The rest is one
-/// thread's, and needs a storage.
-#[cfg(loom)]
-mod pager {
-    pub mod frames;
-    pub mod slots;
-}
-
-/// What models run of the transactions: the queue and the answers.
-#[cfg(loom)]
-mod txn {
-    pub mod answer;
-    pub mod checkpointer;
-    pub mod gate;
-    pub mod line;
-    pub mod metrics;
-    pub mod patience;
-    pub mod pipeline;
-    pub mod queue;
-}
-
-/// What errors name of the options, for models.
-#[cfg(loom)]
-mod options {
-    pub const PAGE_FILE: &str = "pages";
-    pub const LOG_PREFIX: &str = "log-";
-}
-
 pub use error::{Corruption, Error, IoFailure, Limit, Resource, Result, TypeMismatch};
-#[cfg(all(feature = "pod", not(loom)))]
+#[cfg(feature = "pod")]
 pub use table::pod::Pod;
-#[cfg(all(feature = "postcard", not(loom)))]
+#[cfg(feature = "postcard")]
 pub use table::postcard::Postcard;
-#[cfg(not(loom))]
 pub use {
     check::CheckReport,
     clock::{Clock, ManualClock},
@@ -136,13 +96,12 @@ pub use {
 };
 
 /// Tables as ordered bytes, for tools that meet tables whose types they do not know.
-#[cfg(not(loom))]
 pub mod raw {
     pub use crate::table::raw::{Ordered, RawRange, RawTable, RawTableMut};
 }
 
 /// The simulated disk that this repository's crash tests are built on. Not covered by semver.
-#[cfg(all(feature = "simulation", not(loom)))]
+#[cfg(feature = "simulation")]
 pub mod simulation {
     pub use crate::{seeded::Bug, storage::sim::*};
 }
@@ -170,11 +129,9 @@ pub mod internals {
     pub mod answer {
         pub use crate::txn::answer::*;
     }
-    #[cfg(loom)]
     pub mod checkpointer {
         pub use crate::txn::checkpointer::*;
     }
-    #[cfg(loom)]
     pub mod pipeline {
         pub use crate::{
             event::Events,
@@ -191,23 +148,20 @@ pub mod internals {
     pub mod queue {
         pub use crate::txn::queue::*;
     }
-    #[cfg(not(loom))]
     pub mod page {
         pub use crate::page::*;
     }
     pub mod storage {
         pub use crate::storage::*;
     }
-    #[cfg(not(loom))]
     pub mod table {
         pub use crate::table::*;
     }
     pub mod wal {
         pub use crate::wal::*;
     }
-    #[cfg(not(loom))]
     pub mod store {
-        pub use crate::store::{increment::format as increment, open_storage, prove};
+        pub use crate::store::{Stopped, increment::format as increment, open_storage, prove};
     }
 }
 

@@ -37,7 +37,7 @@ pub const TABLES_MAX: usize = 65_536;
 pub const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// The smallest log segment.
-pub const LOG_SEGMENT_BYTES_MIN: u64 = 16 * 1024;
+pub const LOG_SEGMENT_BYTES_MIN: u64 = if cfg!(loom) { 4096 } else { 16 * 1024 };
 /// The largest log segment.
 pub const LOG_SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// The smallest room for dirty pages.

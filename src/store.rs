@@ -30,10 +30,10 @@ use crate::{
     publish::{Bell, Generation},
     stats::{self, Stats},
     storage::{Storage, file::FileStorage, memory::MemoryStorage},
-    sync::Arc,
+    sync::{Arc, PlainArc, erased},
     table::{Table, key::Key, value::Value},
     txn::{
-        answer::{Home, Promise, Promised, promise},
+        answer::{Commit, Home, Promise, Promised, promise},
         queue::{Requests, queue},
         recover::{self, Opened},
         request::{Control, Request},
@@ -59,7 +59,7 @@ pub struct Store {
 }
 
 struct Shared {
-    engine: Arc<Engine>,
+    engine: PlainArc<Engine>,
     requests: Requests<Request>,
     home: Home,
     running: Arc<Running>,
@@ -93,7 +93,7 @@ impl Options {
         } else {
             FileStorage::existing(path)
         };
-        let storage: Arc<dyn Storage> = Arc::new(made?);
+        let storage: Arc<dyn Storage> = erased(PlainArc::new(made?));
         match self.clone().open_storage(&storage) {
             Err(Error::Locked { pid }) if self.memory_if_locked => {
                 let events = self.events.clone();
@@ -111,7 +111,7 @@ impl Options {
     /// [`Error::Invalid`] for options that cannot be.
     pub fn open_in_memory(self) -> Result<Store> {
         let options = Options { cache_bytes: u64::MAX, durability: Durability::None, ..self };
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let storage: Arc<dyn Storage> = erased(PlainArc::new(MemoryStorage::new()));
         options.open_storage(&storage)
     }
 
@@ -121,7 +121,7 @@ impl Options {
     /// As [`open`](Self::open).
     #[cfg(feature = "simulation")]
     pub fn open_simulated(self, disk: &SimDisk) -> Result<Store> {
-        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let storage: Arc<dyn Storage> = erased(PlainArc::new(disk.clone()));
         self.open_storage(&storage)
     }
 
@@ -139,6 +139,46 @@ impl Options {
 #[cfg(feature = "internals")]
 pub fn open_storage(options: Options, storage: &Arc<dyn Storage>) -> Result<Store> {
     options.open_storage(storage)
+}
+
+/// A store whose threads have not been started: what is handed in waits for them. For models, where
+/// each step that two threads take at once costs executions.
+#[cfg(feature = "internals")]
+pub struct Stopped {
+    /// The store.
+    pub store: Store,
+    writer: Option<Writer>,
+}
+
+#[cfg(feature = "internals")]
+impl Stopped {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(options: Options, storage: &Arc<dyn Storage>) -> Result<Stopped> {
+        options.validate()?;
+        let (store, writer) = Store::prepare(storage, options)?;
+        Ok(Stopped { store, writer })
+    }
+
+    /// Asks for a checkpoint; whose end the answer tells.
+    ///
+    /// # Errors
+    /// As of [`Store::checkpoint`].
+    pub fn ask_for_checkpoint(&self) -> Result<Commit<()>> {
+        self.store.ask(Control::Checkpoint)
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If they cannot be started.
+    pub fn start(self) -> Result<Store> {
+        let Stopped { store, writer } = self;
+        writer.map_or(Ok(()), |writer| store.shared.spawn(writer))?;
+        Ok(store)
+    }
 }
 
 impl Store {
@@ -159,6 +199,16 @@ impl Store {
     }
 
     fn start(storage: &Arc<dyn Storage>, options: Options) -> Result<Store> {
+        let (store, writer) = Store::prepare(storage, options)?;
+        if let Some(writer) = writer {
+            store.shared.spawn(writer)?;
+        }
+        Ok(store)
+    }
+
+    /// The store without its threads, and what its writer thread will work at; none if the store is
+    /// only read.
+    fn prepare(storage: &Arc<dyn Storage>, options: Options) -> Result<(Store, Option<Writer>)> {
         let home = Home::default();
         let (requests, inbox) = queue(options.queue_capacity, &home);
         let nudger = requests.nudger();
@@ -172,21 +222,21 @@ impl Store {
             engine.gauge(&state.pages, 0);
             let running = Arc::new(Running::new(true));
             let shared = Shared {
-                engine: Arc::new(engine),
+                engine: PlainArc::new(engine),
                 requests,
                 home,
                 running,
                 compaction: Compaction::default(),
             };
-            return Ok(Store { shared: Arc::new(shared) });
+            return Ok((Store { shared: Arc::new(shared) }, None));
         }
         let opened = opening::open(storage, &options, &bell)?;
         let Opened { mut state, log, durable, replayed } = opened;
         let generation = Generation(1);
         let first = state.view(generation, &bell);
         let engine = Engine::new(first, &home, durable.meta.version, options, bell);
-        let engine = Arc::new(engine);
-        let syncing = Arc::downgrade(&engine);
+        let engine = PlainArc::new(engine);
+        let syncing = PlainArc::downgrade(&engine);
         home.on_sync_wanted(move || {
             if let Some(engine) = syncing.upgrade() {
                 engine.pipeline.want_sync();
@@ -197,8 +247,7 @@ impl Store {
         writer.gauge();
         let running = Arc::new(Running::new(false));
         let shared = Shared { engine, requests, home, running, compaction: Compaction::default() };
-        shared.spawn(writer)?;
-        Ok(Store { shared: Arc::new(shared) })
+        Ok((Store { shared: Arc::new(shared) }, Some(writer)))
     }
 
     /// The newest version, for as long as it is held.
@@ -269,9 +318,13 @@ impl Store {
 
     fn control(&self, control: fn(Promise<()>) -> Control) -> Result<()> {
         self.not_on_own_thread()?;
+        self.ask(control)?.wait()
+    }
+
+    fn ask(&self, control: fn(Promise<()>) -> Control) -> Result<Commit<()>> {
         let (promise, commit) = promise(&self.shared.home, Promised::Durable);
         self.send(Request::Control(control(promise)))?;
-        commit.wait()
+        Ok(commit)
     }
 
     /// Looks at the writer's state between two groups.

@@ -10,6 +10,8 @@
 pub mod channel;
 #[cfg(loom)]
 mod modeled;
+#[cfg(any(loom, shuttle))]
+mod planted;
 #[cfg(all(feature = "pointer-lock", not(any(loom, shuttle))))]
 mod pointer_lock;
 #[cfg(any(loom, shuttle))]
@@ -21,11 +23,13 @@ mod production;
 #[cfg(shuttle)]
 mod scheduled;
 
-/// Counts what no model looks at and what may outlive one: the causes of errors.
+/// Counts what no model looks at, and what may outlive one: names, the causes of errors.
 pub use std::sync::Arc as PlainArc;
 
 #[cfg(loom)]
 pub use modeled::*;
+#[cfg(any(loom, shuttle))]
+pub use planted::*;
 #[cfg(not(any(loom, shuttle)))]
 pub use production::*;
 #[cfg(shuttle)]
@@ -53,7 +57,15 @@ pub fn wait_timeout<'a, T>(
     (guard, result.timed_out())
 }
 
-/// A bug that a test under shuttle plants in the protocol, to show that its scenario finds it.
+/// What `of` counts, counted as [`Arc`] does: loom's makes no trait object of what it counts.
+pub fn erased<T: ?Sized>(of: PlainArc<T>) -> Arc<T> {
+    #[cfg(loom)]
+    return Arc::from_std(of);
+    #[cfg(not(loom))]
+    of
+}
+
+/// A bug that a test under loom or shuttle plants in the protocol, to show that it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Twin {
     /// A group is answered before it is published.
@@ -68,8 +80,8 @@ pub enum Twin {
     PublishedThoughUnsynced,
 }
 
-/// Whether `twin` is planted: never, but under shuttle.
-#[cfg(not(shuttle))]
+/// Whether `twin` is planted: never, but under loom and shuttle.
+#[cfg(not(any(loom, shuttle)))]
 #[inline]
 pub const fn is_planted(_: Twin) -> bool {
     false

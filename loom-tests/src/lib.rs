@@ -20,11 +20,59 @@ pub const BOUND_VARIABLE: &str = "RECTO_LOOM_BOUND";
 /// # Panics
 /// If an order fails; and if loom was told to stop early, for it would call that a success.
 pub fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
-    run(Arc::new(Report::new(name)), model);
+    run(Arc::new(Report::new(name)), false, model);
 }
 
-fn run(report: Arc<Report>, model: impl Fn() + Send + Sync + 'static) {
+/// As [`check`], of a model that is too long to be tried in every order: other orders than the
+/// first are tried only within its [`Window`].
+///
+/// # Panics
+/// As [`check`].
+pub fn check_window(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    run(Arc::new(Report::new(name)), true, model);
+}
+
+/// The part of a model in which orders are tried. What it ends with is what its ends are behind: a
+/// preemption before one of them is tried, one after the last is not.
+pub struct Window(AtomicUsize);
+
+impl Window {
+    /// A window with so many ends.
+    pub fn new(ends: usize) -> Arc<Window> {
+        Arc::new(Window(AtomicUsize::new(ends)))
+    }
+
+    /// It begins here.
+    pub fn open(&self) {
+        loom::explore();
+    }
+
+    /// One of its ends; with the last it is over.
+    pub fn end(&self) {
+        if self.0.fetch_sub(1, Relaxed) == 1 {
+            loom::skip_branch();
+        }
+    }
+}
+
+/// Runs `model` once, apart from the model that calls this, as one thread.
+///
+/// # Panics
+/// As `model` does.
+pub fn beside(model: impl Fn() + Send + Sync + 'static) {
+    let once = std::thread::spawn(|| {
+        let mut builder = loom::model::Builder::new();
+        builder.max_branches = 50_000;
+        builder.check(model);
+    });
+    if let Err(panic) = once.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn run(report: Arc<Report>, has_window: bool, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
+    builder.expect_explicit_explore = has_window;
     builder.preemption_bound = Some(report.bound);
     builder.max_branches = 20_000;
     let whole = builder.max_duration.is_none() && builder.max_permutations.is_none();
@@ -88,6 +136,12 @@ impl Reached {
         self.0.fetch_add(1, Relaxed);
     }
 
+    /// Says how often, beside what [`check`] says.
+    pub fn tell(&self, name: &str, what: &str) {
+        let line = format!("\nloom: {name}: {} {what}\n", self.0.load(Relaxed));
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+
     /// # Panics
     /// If nothing was counted.
     pub fn expect(&self, what: &str) {
@@ -113,7 +167,7 @@ pub fn check_deadlocks(name: &str, model: impl Fn() + Send + Sync + 'static) {
             failed.say(FAILED);
             print(panic);
         }));
-        return run(report, model);
+        return run(report, false, model);
     }
     let output = std::process::Command::new(std::env::current_exe().expect("this test's path"))
         .args([name, "--exact", "--nocapture"])

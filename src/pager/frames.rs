@@ -34,7 +34,6 @@ use crate::{
 use std::ptr;
 
 use memory::Block;
-pub use memory::{FrameMut, FrameRef};
 
 /// The number of a frame. Those with the top bit are runs of several pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,7 +128,7 @@ impl Frames {
     /// The bytes of a frame, all its pages. For readers: of a frame that a slot names and a pin
     /// holds. The writer asks its own handle.
     #[inline]
-    pub fn bytes(&self, frame: FrameId) -> FrameRef<'_> {
+    pub fn bytes(&self, frame: FrameId) -> &[u8] {
         let (block, piece) = self.find(frame);
         // SAFETY: not written while borrowed: a slot named the frame, so it is shared, and the
         // caller's pin keeps it from being reused (file head, 3 and 4).
@@ -153,8 +152,7 @@ impl Frames {
         let (block, piece) = self.find(frame);
         // SAFETY: the only access: the number just came from the pool and is not told to anyone
         // yet.
-        let bytes = unsafe { block.piece_mut(piece) };
-        memory::lend(bytes, write)?;
+        unsafe { block.lend(piece, write) }?;
         Ok(filled)
     }
 
@@ -350,7 +348,7 @@ impl FrameWriter {
 
     /// The bytes of a frame, fresh or shared.
     #[inline]
-    pub fn bytes(&self, frame: FrameId) -> FrameRef<'_> {
+    pub fn bytes(&self, frame: FrameId) -> &[u8] {
         self.frames.bytes(frame)
     }
 
@@ -358,7 +356,7 @@ impl FrameWriter {
     ///
     /// # Panics
     /// If the request in progress did not make it: others may be reading (I1).
-    pub fn bytes_mut(&mut self, frame: FrameId) -> FrameMut<'_> {
+    pub fn bytes_mut(&mut self, frame: FrameId) -> &mut [u8] {
         assert!(self.is_fresh(frame), "only a fresh frame is written");
         let (block, piece) = self.frames.find(frame);
         // SAFETY: exclusive: fresh, so its number is in no published tree and no reader asks for it
@@ -417,16 +415,6 @@ mod memory {
         slice,
     };
 
-    /// A frame's bytes, borrowed.
-    pub type FrameRef<'a> = &'a [u8];
-    /// A fresh frame's bytes, borrowed to be written.
-    pub type FrameMut<'a> = &'a mut [u8];
-
-    /// Lends the bytes for one call.
-    pub fn lend<R>(bytes: FrameMut<'_>, write: impl FnOnce(&mut [u8]) -> R) -> R {
-        write(bytes)
-    }
-
     /// Pieces begin where pages of the machine do.
     const ALIGN: usize = 4096;
 
@@ -480,7 +468,7 @@ mod memory {
         /// # Safety
         /// Nobody writes the piece while the answer lives.
         #[inline]
-        pub unsafe fn piece(&self, piece: usize) -> FrameRef<'_> {
+        pub unsafe fn piece(&self, piece: usize) -> &[u8] {
             // SAFETY: in bounds (`at`); initialized (zeroed when allocated); not written meanwhile,
             // as the caller promises; freed only when `self` is dropped.
             unsafe { slice::from_raw_parts(self.at(piece), self.piece_bytes) }
@@ -490,10 +478,20 @@ mod memory {
         ///
         /// # Safety
         /// Nobody reads or writes the piece while the answer lives, but through it.
-        pub unsafe fn piece_mut(&self, piece: usize) -> FrameMut<'_> {
+        #[allow(clippy::mut_from_ref, reason = "the caller has the piece alone")]
+        pub unsafe fn piece_mut(&self, piece: usize) -> &mut [u8] {
             // SAFETY: in bounds (`at`); initialized (zeroed when allocated); exclusive, as the
             // caller promises; freed only when `self` is dropped.
             unsafe { slice::from_raw_parts_mut(self.at(piece), self.piece_bytes) }
+        }
+
+        /// Lends the bytes of a piece, to be written in one call.
+        ///
+        /// # Safety
+        /// Nobody else reads or writes the piece during the call.
+        pub unsafe fn lend<R>(&self, piece: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
+            // SAFETY: exclusive for as long as the answer lives, which is during the call.
+            write(unsafe { self.piece_mut(piece) })
         }
     }
 
@@ -508,12 +506,9 @@ mod memory {
 #[cfg(loom)]
 mod memory {
     //! The memory of frames as models see it: reading a piece while it is written, or reusing it
-    //! under a reader, is a race that loom reports.
-    use crate::sync::cell::{ConstPtr, MutPtr, UnsafeCell};
-    use std::{
-        marker::PhantomData,
-        ops::{Deref, DerefMut},
-    };
+    //! under a reader, is a race that loom reports. A borrow is dated from its beginning; what must
+    //! not overlap with it is ordered before or behind that.
+    use crate::sync::cell::UnsafeCell;
 
     /// One allocation, cut into pieces of equal length.
     pub struct Block {
@@ -541,16 +536,30 @@ mod memory {
         ///
         /// # Safety
         /// Nobody writes the piece while the answer lives.
-        pub unsafe fn piece(&self, piece: usize) -> FrameRef<'_> {
-            FrameRef { bytes: self.pieces[piece].get(), block: PhantomData }
+        pub unsafe fn piece(&self, piece: usize) -> &[u8] {
+            // SAFETY: the cell lives as long as `self`; not written meanwhile, as the caller
+            // promises and loom checks.
+            self.pieces[piece].with(|bytes| unsafe { &**bytes })
         }
 
         /// The bytes of a piece, to be written.
         ///
         /// # Safety
         /// Nobody reads or writes the piece while the answer lives, but through it.
-        pub unsafe fn piece_mut(&self, piece: usize) -> FrameMut<'_> {
-            FrameMut { bytes: self.pieces[piece].get_mut(), block: PhantomData }
+        #[allow(clippy::mut_from_ref, reason = "the caller has the piece alone")]
+        pub unsafe fn piece_mut(&self, piece: usize) -> &mut [u8] {
+            // SAFETY: the cell lives as long as `self`; exclusive, as the caller promises and loom
+            // checks.
+            self.pieces[piece].with_mut(|bytes| unsafe { &mut **bytes })
+        }
+
+        /// Lends the bytes of a piece, to be written in one call.
+        ///
+        /// # Safety
+        /// Nobody else reads or writes the piece during the call.
+        pub unsafe fn lend<R>(&self, piece: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
+            // SAFETY: exclusive, as the caller promises and loom checks to the call's end.
+            self.pieces[piece].with_mut(|bytes| write(unsafe { &mut **bytes }))
         }
     }
 
@@ -559,51 +568,9 @@ mod memory {
             if !crate::sync::thread::panicking() {
                 // Freeing is a write: under a reader it is reported.
                 for piece in &self.pieces {
-                    drop(piece.get_mut());
+                    piece.with_mut(|_| ());
                 }
             }
-        }
-    }
-
-    /// Lends the bytes for one call.
-    pub fn lend<R>(mut bytes: FrameMut<'_>, write: impl FnOnce(&mut [u8]) -> R) -> R {
-        write(&mut bytes)
-    }
-
-    /// A frame's bytes, borrowed; loom counts them as read until this is dropped.
-    pub struct FrameRef<'a> {
-        bytes: ConstPtr<Box<[u8]>>,
-        block: PhantomData<&'a Block>,
-    }
-
-    impl Deref for FrameRef<'_> {
-        type Target = [u8];
-
-        fn deref(&self) -> &[u8] {
-            // SAFETY: the block outlives the borrow; loom checks that nobody writes meanwhile.
-            unsafe { self.bytes.deref() }
-        }
-    }
-
-    /// A fresh frame's bytes, borrowed to be written.
-    pub struct FrameMut<'a> {
-        bytes: MutPtr<Box<[u8]>>,
-        block: PhantomData<&'a Block>,
-    }
-
-    impl Deref for FrameMut<'_> {
-        type Target = [u8];
-
-        fn deref(&self) -> &[u8] {
-            // SAFETY: the block outlives the borrow; loom checks that the access is exclusive.
-            unsafe { self.bytes.deref() }
-        }
-    }
-
-    impl DerefMut for FrameMut<'_> {
-        fn deref_mut(&mut self) -> &mut [u8] {
-            // SAFETY: the block outlives the borrow; loom checks that the access is exclusive.
-            unsafe { self.bytes.deref() }
         }
     }
 }

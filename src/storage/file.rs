@@ -8,7 +8,7 @@ use super::{LockMode, Storage, StorageFile, lock::wait, map::Map};
 use crate::{
     error::{Error, Result},
     options,
-    sync::{Arc, Mutex, OnceLock, lock},
+    sync::{Arc, Mutex, OnceLock, PlainArc, erased, lock},
 };
 use rustix::{
     fs::{
@@ -219,13 +219,13 @@ struct OpenFile {
 
 impl OpenFile {
     fn share(directory: &Arc<Directory>, file: File, name: &str) -> Arc<dyn StorageFile> {
-        Arc::new(OpenFile {
+        erased(PlainArc::new(OpenFile {
             file,
             name: name.to_owned(),
             directory: Arc::clone(directory),
             length: Mutex::new(()),
             map: OnceLock::new(),
-        })
+        }))
     }
 
     fn failed(&self, op: &'static str) -> impl Fn(io::Error) -> Error {

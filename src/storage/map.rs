@@ -121,6 +121,7 @@ pub fn prefetch_all(bytes: &[u8]) {
 
 /// A page of memory that is zero in every process that is forked off; none where the kernel cannot.
 #[cfg(target_os = "linux")]
+#[cfg_attr(loom, allow(dead_code, reason = "models never fork"))]
 pub(super) fn wiped_by_fork() -> Option<MmapMut> {
     use rustix::mm::{Advice, madvise};
     let mut page = MmapMut::map_anon(1).ok()?;

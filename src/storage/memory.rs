@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Resource, Result},
-    sync::{Arc, Mutex, lock},
+    sync::{Arc, Mutex, PlainArc, erased, lock},
 };
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -56,12 +56,12 @@ fn failed(op: &'static str, name: &str, kind: io::ErrorKind) -> Error {
 }
 
 fn share(files: &Files, inode: &Arc<Inode>, name: &str) -> Arc<dyn StorageFile> {
-    Arc::new(OpenFile {
+    erased(PlainArc::new(OpenFile {
         files: Arc::clone(files),
         inode: Arc::clone(inode),
         name: name.to_owned(),
         hold: Hold::new(Arc::clone(&inode.lock)),
-    })
+    }))
 }
 
 impl Storage for MemoryStorage {

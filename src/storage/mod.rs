@@ -3,18 +3,14 @@
 //! Owns: the traits [`Storage`] and [`StorageFile`].
 //! Absent on purpose: retries, checksums, knowledge of pages or records.
 
-#[cfg(not(loom))]
 pub mod file;
-#[cfg(not(loom))]
 mod lock;
 pub mod map;
-#[cfg(not(loom))]
 pub mod memory;
 #[cfg(not(loom))]
 pub mod origin;
-#[cfg(not(loom))]
 pub mod prefixed;
-#[cfg(all(feature = "simulation", not(loom)))]
+#[cfg(feature = "simulation")]
 pub mod sim;
 
 use crate::{error::Result, seeded::Seeded, sync::Arc};

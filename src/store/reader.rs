@@ -3,7 +3,7 @@
 
 use super::Store;
 use crate::{
-    sync::Arc,
+    sync::PlainArc,
     txn::{snapshot::Snapshot, writer::Engine},
 };
 use std::{fmt, panic::Location};
@@ -16,7 +16,7 @@ use std::{fmt, panic::Location};
 pub struct Reader {
     snapshot: Snapshot,
     word: u64,
-    engine: Arc<Engine>,
+    engine: PlainArc<Engine>,
 }
 
 impl Store {

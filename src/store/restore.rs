@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     options::{LOG_PREFIX, Options, PAGE_FILE},
     storage::{Storage, file::FileStorage, prefixed::Prefixed},
-    sync::Arc,
+    sync::{Arc, PlainArc, erased},
     txn::{
         backup::{back_up, exists},
         catalog::{TableTypes, name_hash},
@@ -59,7 +59,7 @@ pub fn restore<P: AsRef<Path>>(
         links.push(Reader::open(file, &name)?);
     }
     let base = Options::new().create(false).read_only(true).open(base)?;
-    let target: Arc<dyn Storage> = Arc::new(FileStorage::new(dir.as_ref())?);
+    let target: Arc<dyn Storage> = erased(PlainArc::new(FileStorage::new(dir.as_ref())?));
     restore_to(&base.snapshot(), links, &target, version)
 }
 
@@ -80,9 +80,9 @@ pub fn restore_to(
     vacant(&**target)?;
     // Whoever else makes a store here waits for this lock.
     let Some(claim) = reserve(&**target, LOCK_TIMEOUT)? else { return Err(exists(PAGE_FILE)) };
-    let unfinished = Arc::new(Prefixed::new(target.clone(), UNFINISHED));
+    let unfinished = PlainArc::new(Prefixed::new(target.clone(), UNFINISHED));
     unfinished.clear()?;
-    let storage: Arc<dyn Storage> = unfinished.clone();
+    let storage: Arc<dyn Storage> = erased(unfinished.clone());
     let made = make(base, chain, &storage).and_then(|version| {
         vacant(&**target)?;
         target.rename(&format!("{UNFINISHED}{PAGE_FILE}"), PAGE_FILE)?;
@@ -213,7 +213,7 @@ impl Store {
             Reader::open(disk.open(name)?, name)
         };
         let links = increments.iter().map(open).collect::<Result<_>>()?;
-        let target: Arc<dyn Storage> = Arc::new(disk.clone());
+        let target: Arc<dyn Storage> = erased(PlainArc::new(disk.clone()));
         restore_to(&self.snapshot(), links, &target, version)
     }
 }

@@ -3,8 +3,8 @@
 //! Absent on purpose: real time. [`now`] tells one that moves by a little with each look, and by
 //! the whole limit when a wait with a limit gives up; so a run depends on its schedule alone.
 
+use super::lock;
 pub use super::pointer_modeled::{Guard, Pointer};
-use super::{Twin, lock};
 pub use shuttle::{
     sync::{Arc, atomic},
     thread_local,
@@ -26,9 +26,8 @@ const LOOK: Duration = Duration::from_micros(1);
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 std::thread_local! {
-    // shuttle runs all threads of one test on one real thread, so these are the test's own.
+    // shuttle runs all threads of one test on one real thread, so this is the test's own.
     static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    static PLANTED: Cell<Option<Twin>> = const { Cell::new(None) };
 }
 
 /// The present moment, by a clock that no machine's load moves.
@@ -39,16 +38,6 @@ pub fn now() -> Instant {
 
 fn pass(time: Duration) {
     PASSED.set(PASSED.get().saturating_add(time.min(FOREVER)));
-}
-
-/// Plants a bug in all that this test runs from now on, or takes it back.
-pub fn plant(twin: Option<Twin>) {
-    PLANTED.set(twin);
-}
-
-/// Whether `twin` is planted.
-pub fn is_planted(twin: Twin) -> bool {
-    PLANTED.get() == Some(twin)
 }
 
 /// shuttle's lock, whose guard knows its lock: a wait with a limit can be made of it.

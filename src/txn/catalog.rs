@@ -9,7 +9,7 @@ use crate::{
     options::{PAGE_FILE, TABLE_NAME_BYTES_MAX, TABLES_MAX},
     page::{Child, PageId},
     pager::TableId,
-    sync::Arc,
+    sync::PlainArc,
     tree::Tree,
 };
 
@@ -26,9 +26,9 @@ pub struct TableTypes {
     /// The hash of the value type.
     pub value: u64,
     /// The key type's name, for messages.
-    pub key_name: Arc<str>,
+    pub key_name: PlainArc<str>,
     /// The value type's name, for messages.
-    pub value_name: Arc<str>,
+    pub value_name: PlainArc<str>,
 }
 
 impl TableTypes {
@@ -74,9 +74,9 @@ pub struct TableEntry {
     /// The hash of the name, as [`name_hash`] gives it.
     pub name_hash: u64,
     /// The name, at most [`TABLE_NAME_BYTES_MAX`] bytes.
-    pub name: Arc<str>,
+    pub name: PlainArc<str>,
     /// The types that it was created with.
-    pub types: Arc<TableTypes>,
+    pub types: PlainArc<TableTypes>,
 }
 
 impl TableEntry {
@@ -89,7 +89,7 @@ impl TableEntry {
         if self.types.matches(asked.key, asked.value) {
             return Ok(());
         }
-        Err(Error::TypeMismatch(Arc::new(TypeMismatch {
+        Err(Error::TypeMismatch(PlainArc::new(TypeMismatch {
             table: (*self.name).to_owned(),
             stored: self.types.to_string(),
             asked: asked.to_string(),
@@ -100,7 +100,7 @@ impl TableEntry {
 /// All tables of one version, each at an index that holds until a table is inserted or removed.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    names: Arc<Names>,
+    names: PlainArc<Names>,
     /// Parallel to `names.entries`.
     trees: Vec<Tree>,
 }
@@ -198,9 +198,10 @@ impl Catalog {
     pub fn insert(&mut self, name: &str, id: TableId, types: TableTypes, tree: Tree) -> usize {
         let hash = name_hash(name.as_bytes());
         assert!(self.find(hash, name).is_none(), "table is in the catalog");
-        let names = Arc::make_mut(&mut self.names);
+        let names = PlainArc::make_mut(&mut self.names);
         let index = names.entries.partition_point(|entry| entry.id < id);
-        let entry = TableEntry { id, name_hash: hash, name: name.into(), types: Arc::new(types) };
+        let entry =
+            TableEntry { id, name_hash: hash, name: name.into(), types: PlainArc::new(types) };
         names.entries.insert(index, entry);
         names.sort();
         self.trees.insert(index, tree);
@@ -209,7 +210,7 @@ impl Catalog {
 
     /// Takes the table at `index` out and returns its tree, whose pages are the caller's to free.
     pub fn remove(&mut self, index: usize) -> Tree {
-        let names = Arc::make_mut(&mut self.names);
+        let names = PlainArc::make_mut(&mut self.names);
         names.entries.remove(index);
         names.sort();
         self.trees.remove(index)
@@ -222,7 +223,7 @@ impl Catalog {
         if let Some(taken) = self.find(hash, name) {
             return taken == index;
         }
-        let names = Arc::make_mut(&mut self.names);
+        let names = PlainArc::make_mut(&mut self.names);
         names.entries[index].name = name.into();
         names.entries[index].name_hash = hash;
         names.sort();
@@ -281,7 +282,7 @@ impl Catalog {
         if names.by_hash.windows(2).any(same) {
             return Err(input.damaged("two tables of one name"));
         }
-        Ok(Catalog { names: Arc::new(names), trees })
+        Ok(Catalog { names: PlainArc::new(names), trees })
     }
 }
 
@@ -356,7 +357,7 @@ impl<'a> Input<'a> {
             id,
             name_hash: name_hash(name.as_bytes()),
             name: name.into(),
-            types: Arc::new(types),
+            types: PlainArc::new(types),
         };
         let tree = Tree { table: id, root, level, len };
         Ok((entry, tree))

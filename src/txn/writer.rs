@@ -28,7 +28,7 @@ use crate::{
         write::{Draw, WritePager},
     },
     publish::{Bell, Generation, Published, Version},
-    sync::{Arc, now, thread},
+    sync::{Arc, PlainArc, now, thread},
     wal::{Log, Syncer},
 };
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ impl Engine {
 
 /// The writer thread's own.
 pub struct Writer {
-    pub(super) engine: Arc<Engine>,
+    pub(super) engine: PlainArc<Engine>,
     pub(super) inbox: Inbox<Request>,
     pub(super) state: WriteState,
     pub(super) log: Log,
@@ -132,7 +132,7 @@ struct Gathered {
 impl Writer {
     /// A writer over the state that recovery left.
     pub fn new(
-        engine: Arc<Engine>,
+        engine: PlainArc<Engine>,
         inbox: Inbox<Request>,
         state: WriteState,
         log: Log,

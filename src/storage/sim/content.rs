@@ -2,7 +2,7 @@
 //! Owns: [`Content`] and its hash, which is kept up to date chunk by chunk: two contents of the
 //! same bytes have the same hash, by whatever way they came about.
 
-use crate::sync::Arc;
+use crate::sync::PlainArc;
 
 /// The unit that a disk writes whole or not at all.
 pub const SECTOR_BYTES: u64 = 512;
@@ -18,7 +18,7 @@ const PI: [u64; 4] =
 #[derive(Clone, Default)]
 pub struct Content {
     len: u64,
-    chunks: Vec<Option<Arc<Chunk>>>,
+    chunks: Vec<Option<PlainArc<Chunk>>>,
     /// The sum of what each chunk at its place contributes.
     sum: u128,
 }
@@ -105,9 +105,9 @@ impl Content {
         }
         let chunk = place.get_or_insert_with(|| {
             let bytes = [0; CHUNK_BYTES];
-            Arc::new(Chunk { bytes, hash: 0 })
+            PlainArc::new(Chunk { bytes, hash: 0 })
         });
-        let changed = Arc::make_mut(chunk);
+        let changed = PlainArc::make_mut(chunk);
         change(&mut changed.bytes);
         if changed.bytes.iter().all(|byte| *byte == 0) {
             *place = None;

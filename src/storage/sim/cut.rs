@@ -11,7 +11,7 @@ use super::{
     image::{Image, Images},
     operation::{Inode, Operation, State},
 };
-use crate::sync::Arc;
+use crate::sync::PlainArc;
 use std::ops::Range;
 
 /// The disk at the moment the power goes: after operations `0..at`, before operation `at`.
@@ -24,7 +24,7 @@ pub struct Cut {
     pub(super) pending: Vec<Pending>,
     /// How many of the marks were made before.
     marks: usize,
-    all_marks: Arc<[(usize, u64)]>,
+    all_marks: PlainArc<[(usize, u64)]>,
     /// Whether a mark was made since the cut before.
     marked: bool,
 }
@@ -33,14 +33,14 @@ pub struct Cut {
 #[derive(Clone)]
 pub struct Pending {
     pub index: usize,
-    pub operation: Arc<Operation>,
+    pub operation: PlainArc<Operation>,
     /// After a failed sync: the bytes that this write may still have put on the disk.
     pub limbo: Option<Vec<Range<u64>>>,
 }
 
 impl Cut {
     /// Before the first operation.
-    fn first(base: State, carried: Vec<Pending>, all_marks: Arc<[(usize, u64)]>) -> Cut {
+    fn first(base: State, carried: Vec<Pending>, all_marks: PlainArc<[(usize, u64)]>) -> Cut {
         let at = carried.len();
         let marks = all_marks.partition_point(|(mark, _)| *mark <= at);
         Cut { at, durable: base, pending: carried, marks, all_marks, marked: true }
@@ -99,7 +99,7 @@ impl Cut {
         SimDisk::taken_over(self.durable.clone(), live, carried)
     }
 
-    fn step(&mut self, operation: &Arc<Operation>) {
+    fn step(&mut self, operation: &PlainArc<Operation>) {
         self.marked = false;
         match &**operation {
             Operation::Sync { inode } => self.sync(*inode),
@@ -113,7 +113,7 @@ impl Cut {
                 }
                 self.pending.push(Pending {
                     index: self.at,
-                    operation: Arc::clone(operation),
+                    operation: PlainArc::clone(operation),
                     limbo: None,
                 });
             }
@@ -191,7 +191,7 @@ impl Pending {
 
 /// Every cut of one run, from before its first operation to after its last.
 pub struct Cuts {
-    operations: Vec<Arc<Operation>>,
+    operations: Vec<PlainArc<Operation>>,
     next: Option<Cut>,
 }
 
@@ -199,8 +199,8 @@ impl Cuts {
     pub(super) fn new(
         base: State,
         carried: Vec<Pending>,
-        operations: Vec<Arc<Operation>>,
-        marks: Arc<[(usize, u64)]>,
+        operations: Vec<PlainArc<Operation>>,
+        marks: PlainArc<[(usize, u64)]>,
     ) -> Cuts {
         let next = Some(Cut::first(base, carried, marks));
         Cuts { operations, next }

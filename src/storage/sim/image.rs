@@ -7,7 +7,7 @@ use super::{
     cut::{Cut, Pending},
     operation::{Operation, State},
 };
-use crate::sync::Arc;
+use crate::sync::PlainArc;
 use std::{collections::HashSet, fmt, ops::Range, vec};
 
 /// Up to here all subsets are tried.
@@ -27,7 +27,7 @@ pub struct Image {
     choice: Choice,
     at: usize,
     /// The indices of the operations that were pending.
-    pending: Arc<[usize]>,
+    pending: PlainArc<[usize]>,
 }
 
 impl Image {
@@ -36,7 +36,7 @@ impl Image {
         Image::build(cut, Choice { keep, tears: Vec::new() }, indices(cut))
     }
 
-    fn build(cut: &Cut, choice: Choice, pending: Arc<[usize]>) -> Image {
+    fn build(cut: &Cut, choice: Choice, pending: PlainArc<[usize]>) -> Image {
         let mut state = cut.durable.clone();
         for (position, pending) in cut.pending.iter().enumerate() {
             match choice.tears.iter().find(|(torn, _)| *torn == position) {
@@ -90,7 +90,7 @@ impl fmt::Display for Image {
     }
 }
 
-fn indices(cut: &Cut) -> Arc<[usize]> {
+fn indices(cut: &Cut) -> PlainArc<[usize]> {
     cut.pending.iter().map(|pending| pending.index).collect()
 }
 
@@ -252,7 +252,7 @@ fn sectors(range: &Range<u64>) -> Range<u64> {
 /// The images of one cut, each built when it is asked for.
 pub struct Images {
     cut: Cut,
-    pending: Arc<[usize]>,
+    pending: PlainArc<[usize]>,
     choices: vec::IntoIter<Choice>,
     seen: HashSet<u128>,
 }
@@ -284,7 +284,7 @@ impl Iterator for Images {
     fn next(&mut self) -> Option<Image> {
         loop {
             let choice = self.choices.next()?;
-            let image = Image::build(&self.cut, choice, Arc::clone(&self.pending));
+            let image = Image::build(&self.cut, choice, PlainArc::clone(&self.pending));
             if self.seen.insert(image.hash) {
                 return Some(image);
             }

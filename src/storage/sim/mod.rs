@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     seeded::{Bug, Seeded},
-    sync::{Arc, Mutex, MutexGuard, lock, thread},
+    sync::{Arc, Mutex, MutexGuard, PlainArc, erased, lock, thread},
 };
 use content::Content;
 use cut::Pending;
@@ -36,7 +36,7 @@ use std::{collections::BTreeMap, io, time::Duration};
 /// it could have left, and [`Image::disk`] a disk to open a store on.
 #[derive(Clone, Default)]
 pub struct SimDisk {
-    disk: Arc<Mutex<Disk>>,
+    disk: PlainArc<Mutex<Disk>>,
 }
 
 #[derive(Default)]
@@ -48,7 +48,7 @@ struct Disk {
     /// What another process had left in the page cache when this disk was made.
     carried: Vec<Pending>,
     /// Those of the process before come first.
-    operations: Vec<Arc<Operation>>,
+    operations: Vec<PlainArc<Operation>>,
     /// Each with the number of operations before it.
     marks: Vec<(usize, u64)>,
     locks: BTreeMap<Inode, Arc<Advisory>>,
@@ -73,16 +73,17 @@ impl SimDisk {
             live: state,
             ..Disk::default()
         };
-        SimDisk { disk: Arc::new(Mutex::new(disk)) }
+        SimDisk { disk: PlainArc::new(Mutex::new(disk)) }
     }
 
     /// What the next process finds that takes over after a kill: it sees everything, of which only
     /// `base` is surely on the device.
     fn taken_over(base: State, live: State, carried: Vec<Pending>) -> SimDisk {
-        let operations = carried.iter().map(|pending| Arc::clone(&pending.operation)).collect();
+        let operations =
+            carried.iter().map(|pending| PlainArc::clone(&pending.operation)).collect();
         let last_inode = live.last_inode();
         let disk = Disk { live, base, carried, operations, last_inode, ..Disk::default() };
-        SimDisk { disk: Arc::new(Mutex::new(disk)) }
+        SimDisk { disk: PlainArc::new(Mutex::new(disk)) }
     }
 
     /// Lets every sync of a file take so long before it has an effect, as devices do: other threads
@@ -194,12 +195,12 @@ impl SimDisk {
 
     fn share(&self, disk: &mut Disk, inode: Inode, name: &str) -> Arc<dyn StorageFile> {
         let advisory = disk.locks.entry(inode).or_default();
-        Arc::new(OpenFile {
+        erased(PlainArc::new(OpenFile {
             disk: self.clone(),
             inode,
             name: name.to_owned(),
             hold: Hold::new(Arc::clone(advisory)),
-        })
+        }))
     }
 }
 
@@ -238,7 +239,7 @@ impl Disk {
 
     fn record(&mut self, operation: Operation) {
         self.live.apply(&operation);
-        self.operations.push(Arc::new(operation));
+        self.operations.push(PlainArc::new(operation));
     }
 
     fn find(&self, deed: Deed, name: &str) -> Result<Inode> {

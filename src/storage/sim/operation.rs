@@ -2,7 +2,7 @@
 //! Owns: [`Operation`], [`State`].
 
 use super::content::{Content, hash, mix};
-use crate::sync::Arc;
+use crate::sync::PlainArc;
 use std::{collections::BTreeMap, fmt, ops::Range};
 
 /// The number of a file, whatever name it has.
@@ -11,16 +11,16 @@ pub type Inode = u64;
 /// One operation as it was recorded; its place in the record is its index.
 pub enum Operation {
     Create {
-        name: Arc<str>,
+        name: PlainArc<str>,
         inode: Inode,
     },
     Rename {
-        from: Arc<str>,
-        to: Arc<str>,
+        from: PlainArc<str>,
+        to: PlainArc<str>,
         inode: Inode,
     },
     Remove {
-        name: Arc<str>,
+        name: PlainArc<str>,
     },
     Write {
         inode: Inode,
@@ -105,8 +105,8 @@ impl fmt::Display for Operation {
 /// What is on a disk at one time. Cloning costs one count per file.
 #[derive(Clone, Default)]
 pub struct State {
-    entries: BTreeMap<Arc<str>, Inode>,
-    files: BTreeMap<Inode, Arc<Content>>,
+    entries: BTreeMap<PlainArc<str>, Inode>,
+    files: BTreeMap<Inode, PlainArc<Content>>,
 }
 
 impl State {
@@ -114,7 +114,7 @@ impl State {
         self.entries.get(name).copied()
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+    pub fn names(&self) -> impl Iterator<Item = &PlainArc<str>> {
         self.entries.keys()
     }
 
@@ -135,7 +135,7 @@ impl State {
     /// Changes a file's content, if the file is still there.
     pub fn change(&mut self, inode: Inode, change: impl FnOnce(&mut Content)) {
         if let Some(content) = self.files.get_mut(&inode) {
-            change(Arc::make_mut(content));
+            change(PlainArc::make_mut(content));
         }
     }
 
@@ -163,8 +163,8 @@ impl State {
         }
     }
 
-    fn link(&mut self, name: &Arc<str>, inode: Inode) {
-        self.entries.insert(Arc::clone(name), inode);
+    fn link(&mut self, name: &PlainArc<str>, inode: Inode) {
+        self.entries.insert(PlainArc::clone(name), inode);
         self.add(inode);
     }
 
