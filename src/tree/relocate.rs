@@ -62,8 +62,10 @@ impl Survey<'_> {
             let reason = format!("a root at level {}", tree.level);
             return Err(Error::corrupt_page(root.page.0, reason));
         }
-        // The way down alone must not use up what may be looked at, or it would never end.
+        // The way down alone must not use up what may be looked at or found, or it would never end:
+        // what cannot be moved is found again by every step that goes past it.
         self.pages_left += usize::from(tree.level) + 1;
+        self.spots_left += usize::from(tree.level) + 1;
         self.page(tree, root, tree.level, &[], from, &mut found)?;
         Ok(found)
     }
@@ -145,8 +147,8 @@ fn separator_run(branch: Branch<'_>, i: usize) -> Result<Option<Run>> {
 
 impl Tree {
     /// Moves the page at `spot`, and the runs that it names, if they lie behind `fence` and `fits`
-    /// says that there is room for so many adjoining pages below it. Pages above the spot move
-    /// along, each once a request.
+    /// says that there is room for so many adjoining pages below it, and so many more. Pages above
+    /// the spot move along, each once a request.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::Full`]. The tree may be half changed then.
@@ -155,7 +157,7 @@ impl Tree {
         pages: &mut P,
         spot: &Spot,
         fence: PageId,
-        mut fits: impl FnMut(&mut P, u32) -> bool,
+        mut fits: impl FnMut(&mut P, u32, u32) -> bool,
     ) -> Result<()> {
         let level = spot.level;
         let mut path = Path::new();
@@ -163,18 +165,21 @@ impl Tree {
             return Ok(());
         }
         let at = usize::from(level);
-        if path.steps[at].child.page >= fence && fits(pages, 1) {
+        if path.steps[at].child.page >= fence && fits(pages, 1, 0) {
             self.own(pages, &mut path, level)?;
         }
         let page_bytes = pages.page_bytes();
+        let above = u32::from(self.level - level) + 1;
         for named in self.runs_at(pages, path.steps[at].child, level)? {
             let size = named.run.pages(page_bytes);
-            if !is_behind(named.run, fence, page_bytes) || !fits(pages, size) {
+            if !is_behind(named.run, fence, page_bytes) || !fits(pages, size, above) {
                 continue;
             }
-            self.own(pages, &mut path, level)?;
+            // Before the pages above are copied, which may take what adjoins here: the run would go
+            // behind the fence again, and the next pass would find it there.
             let content = pages.run(named.run, self.table)?.to_vec();
             let to = pages.alloc_run(self.table, &content)?;
+            self.own(pages, &mut path, level)?;
             pages.free_run(named.run)?;
             let (page, i) = (path.steps[at].child, named.index);
             match named.part {

@@ -28,9 +28,9 @@ impl WritePager {
         self.made.len()
     }
 
-    /// Whether there is room below the fence for `pages` pages that adjoin.
-    pub fn fits_below(&mut self, pages: u32) -> bool {
-        self.space.fits_below(pages)
+    /// Whether there is room below the fence for `pages` pages that adjoin, and `more` anywhere.
+    pub fn fits_below(&mut self, pages: u32, more: u32) -> bool {
+        self.space.pages_below() >= pages + more && self.space.fits_below(pages)
     }
 
     /// How many pages are free below the fence.
