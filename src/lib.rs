@@ -48,7 +48,6 @@ mod page;
 mod pager;
 mod publish;
 mod reclaim;
-#[cfg(not(loom))]
 mod salvage;
 mod seeded;
 mod stats;

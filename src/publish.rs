@@ -96,6 +96,13 @@ impl Lease {
         self.evicted.load(Relaxed)
     }
 
+    /// The pin has gone, or a planted bug has it gone.
+    pub(crate) fn release(&self) {
+        // Release: pairs with the Acquire in `is_released`; every page read through the pin is
+        // ordered before the reuse of what it held.
+        self.released.store(true, Release);
+    }
+
     /// Notes where the pin is first taken. With debug assertions alone: it costs a look each time.
     pub fn note_taken(&self, at: &'static Location<'static>) {
         if cfg!(debug_assertions) {
@@ -119,7 +126,7 @@ pub trait Leased {
 impl Leased for Lease {
     #[inline]
     fn is_released(&self) -> bool {
-        // Acquire: pairs with the Release in `Pin::drop`.
+        // Acquire: pairs with the Release in `Lease::release`.
         self.released.load(Acquire) || is_planted(Twin::PinsIgnored)
     }
 }
@@ -149,9 +156,7 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        // Release: pairs with the Acquire in `Lease::is_released`; every page read through this pin
-        // is ordered before the reuse of what it held.
-        self.lease.released.store(true, Release);
+        self.lease.release();
         // After the flag: a writer that is woken by the bell must find it.
         self.bell.ring();
     }

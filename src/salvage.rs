@@ -27,7 +27,7 @@ use crate::{
     pager::TableId,
     storage::{Storage, file::FileStorage},
     store::Store,
-    sync::{Arc, PlainArc},
+    sync::{Arc, PlainArc, erased},
     tree::{LEVELS_MAX, Tree},
     txn::catalog::{Catalog, TableTypes},
 };
@@ -129,7 +129,7 @@ impl SalvageReport {
 /// [`Error::Invalid`] if `target` holds tables; [`Error::Corrupt`] if nothing in the file can be
 /// recognized; [`Error::Locked`] if the source is open; those of the target's writes.
 pub fn salvage(source: impl AsRef<Path>, prefix: &str, target: &Store) -> Result<SalvageReport> {
-    let files: Arc<dyn Storage> = Arc::new(FileStorage::existing(source.as_ref())?);
+    let files: Arc<dyn Storage> = erased(PlainArc::new(FileStorage::existing(source.as_ref())?));
     from_storage(&Beside::new(files, prefix), target)
 }
 

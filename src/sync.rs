@@ -78,6 +78,11 @@ pub enum Twin {
     SleeperForgotten,
     /// A group whose sync failed is published all the same.
     PublishedThoughUnsynced,
+    /// An optimistic transaction lets its snapshot go when it is handed over, not when it is
+    /// judged.
+    SnapshotLetGo,
+    /// An optimistic transaction is judged by what is published, not by the writer's own state.
+    JudgedByPublished,
 }
 
 /// Whether `twin` is planted: never, but under loom and shuttle.

@@ -11,6 +11,7 @@ mod reads;
 pub use merged::Merged;
 
 use super::{
+    catalog::Catalog,
     raw::{Asked, AskedFor, Entry, ReadRaw, WriteRaw},
     snapshot::View,
     write::{WriteState, table_name},
@@ -19,7 +20,8 @@ use crate::{
     error::{Error, Limit, Result},
     options::{BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX},
     pager::write::Draw,
-    sync::Arc,
+    pager::write::WritePager,
+    sync::{Arc, Twin, is_planted},
     tree::{Tree, remove_range::is_empty_span},
 };
 use reads::{Reads, Seen};
@@ -76,27 +78,45 @@ impl Buffered {
     /// [`Error::Closed`], [`Error::TooLarge`].
     pub fn sendable(&self) -> Result<()> {
         self.base.pages()?;
+        if is_planted(Twin::SnapshotLetGo)
+            && let Some(lease) = self.base.lease()
+        {
+            lease.release();
+        }
         self.room_for(0)
     }
 
-    /// Judges it by the writer's own state, and applies it. The snapshot is let go of after that.
+    /// Judges it by `catalog`, which is to be the writer's own, unpublished groups included. The
+    /// snapshot is let go of after that.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if what it read has changed; what applying it meets, for the request to
-    /// undo.
-    pub fn commit(&self, state: &mut WriteState) -> Result<()> {
+    /// [`Error::Conflict`] if what it read has changed.
+    pub fn judge(&self, catalog: &Catalog, pages: &WritePager) -> Result<()> {
         for table in &self.tables {
-            if self.has_changed(table, state)? {
+            if self.has_changed(table, catalog, pages)? {
                 return Err(Error::Conflict);
             }
         }
+        Ok(())
+    }
+
+    /// Applies it, judged.
+    ///
+    /// # Errors
+    /// What that meets, for the request to undo.
+    pub fn apply(&self, state: &mut WriteState) -> Result<()> {
         self.tables.iter().try_for_each(|table| table.apply(state))
     }
 
-    /// Whether anything that was read of `table` reads otherwise in `state`.
-    fn has_changed(&self, table: &TableBuffer, state: &WriteState) -> Result<bool> {
-        let now = match table.table.asked().find(&state.catalog) {
-            Ok(index) => index.map(|index| *state.tree(index)),
+    /// Whether anything that was read of `table` reads otherwise in `catalog`.
+    fn has_changed(
+        &self,
+        table: &TableBuffer,
+        catalog: &Catalog,
+        pages: &WritePager,
+    ) -> Result<bool> {
+        let now = match table.table.asked().find(catalog) {
+            Ok(index) => index.map(|index| *catalog.tree(index)),
             // Of this name there is a table of other types now: not the one that was read.
             Err(Error::TypeMismatch(_)) => return Ok(true),
             Err(error) => return Err(error),
@@ -110,13 +130,13 @@ impl Buffered {
             return Ok(true);
         }
         for (key, seen) in reads.keys() {
-            if Tree::differs_at(&old, &new, &state.pages, key, seen == Seen::Value)? {
+            if Tree::differs_at(&old, &new, pages, key, seen == Seen::Value)? {
                 return Ok(true);
             }
         }
         for (from, to, seen) in reads.spans() {
             let whole = seen == Seen::Value;
-            if Tree::differs_between(&old, &new, &state.pages, from, to, whole)? {
+            if Tree::differs_between(&old, &new, pages, from, to, whole)? {
                 return Ok(true);
             }
         }

@@ -28,7 +28,7 @@ use crate::{
         write::{Draw, WritePager},
     },
     publish::{Bell, Generation, Published, Version},
-    sync::{Arc, PlainArc, now, thread},
+    sync::{Arc, PlainArc, Twin, is_planted, now, thread},
     wal::{Log, Syncer},
 };
 use std::time::{Duration, Instant};
@@ -306,7 +306,13 @@ impl Writer {
             }
             Request::Optimistic { buffered, promise, durability } => {
                 let point = self.state.begin_request();
-                let committed = buffered.commit(&mut self.state);
+                let judged = if is_planted(Twin::JudgedByPublished) {
+                    let published = self.engine.published.pin();
+                    buffered.judge(&published.catalog, &self.state.pages)
+                } else {
+                    buffered.judge(&self.state.catalog, &self.state.pages)
+                };
+                let committed = judged.and_then(|()| buffered.apply(&mut self.state));
                 // Its snapshot may go: it has been judged.
                 drop(buffered);
                 match committed.and_then(|()| self.state.finish_request(1)) {
