@@ -10,17 +10,20 @@ pub use super::cell::{NewKey, Resolve};
 use super::{
     CELLS_START, COUNT, Child, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, PREFIX_START, PageId,
     Run,
-    arrays::{Arrays, SAMPLE_EVERY, samples},
+    arrays::{Arrays, SAMPLE_EVERY},
     cell::{PartKey, overwrite_separator_run, read_separator, separator_len, write_separator},
     check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
+    lanes::{HEADS_AT_ONCE, smaller, smaller_bits},
     read_u16, set_field,
     split::balanced_cut,
 };
 use crate::{
     error::Result,
-    storage::map::{LINE_BYTES, prefetch},
+    storage::map::{LINE_BYTES, prefetch_at},
 };
+
+const _: () = assert!(SAMPLE_EVERY == HEADS_AT_ONCE);
 
 const HEADS: usize = 0;
 const CHILDREN: usize = 1;
@@ -150,6 +153,9 @@ pub struct Branch<'p> {
     page: &'p [u8],
     count: usize,
     prefix: &'p [u8],
+    /// Where the heads begin, and the children behind them: a search wants both at once.
+    heads: usize,
+    children: usize,
 }
 
 impl<'p> Branch<'p> {
@@ -158,15 +164,25 @@ impl<'p> Branch<'p> {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt), here and below, if the page is not what a branch
     /// can be.
-    #[inline]
+    #[allow(
+        clippy::inline_always,
+        reason = "a part of every descent, where the search behind it uses what it computes"
+    )]
+    #[inline(always)]
     pub fn new(page: &'p [u8]) -> Result<Branch<'p>> {
         let count = checked_count(page)?;
         check_header(page, Kind::Branch, ARRAYS.end(count))?;
         let (start, len) = (field(page, PREFIX_START), field(page, PREFIX_LEN));
         match page.get(start..start + len) {
-            Some(prefix) => Ok(Branch { page, count, prefix }),
+            Some(prefix) => Ok(Branch::with(page, count, prefix)),
             None => Err(damaged(page, "its prefix exceeds the page")),
         }
+    }
+
+    #[inline]
+    fn with(page: &'p [u8], count: usize, prefix: &'p [u8]) -> Branch<'p> {
+        let (heads, children) = (ARRAYS.start(HEADS, count), ARRAYS.start(CHILDREN, count));
+        Branch { page, count, prefix, heads, children }
     }
 
     /// The number of children.
@@ -189,12 +205,12 @@ impl<'p> Branch<'p> {
         let Some(rest) = key.strip_prefix(self.prefix) else {
             return Ok(if key < self.prefix { 0 } else { self.count - 1 });
         };
-        let heads = Heads::new(self.page, ARRAYS.start(HEADS, self.count), self.count);
         let head = head(rest);
         let group = self.group(head);
         self.prefetch_children(group);
-        let mut from = heads.lower_bound_from(group, head);
-        if heads.get(from) == head {
+        let mut from = self.lower_bound_in(group, head);
+        if self.head(from) == Some(head) {
+            let heads = Heads::new(self.page, self.heads, self.count);
             let mut to = heads.end_of_equal(from, head);
             // Child 0 has head 0 and no separator to compare with.
             from = from.max(1);
@@ -211,21 +227,40 @@ impl<'p> Branch<'p> {
         Ok(from.max(1) - 1)
     }
 
-    /// Where the group of heads begins in which the lower bound of `head` lies, or at whose end.
+    /// In which [`SAMPLE_EVERY`] heads the lower bound of `head` lies, or at whose end.
     #[inline]
     fn group(self, head: u32) -> usize {
-        let samples = Heads::new(self.page, HEADER_BYTES, samples(self.count));
-        samples.lower_bound(head).saturating_sub(1) * SAMPLE_EVERY
+        // The samples begin behind the header in the page's first line, and fill whole lines.
+        let lines = self.page.get(..self.heads).unwrap_or(&[]).as_chunks().0;
+        let Some((first, rest)) = lines.split_first() else { return 0 };
+        let in_first = (smaller_bits(first, head) >> (HEADER_BYTES / HEAD_BYTES)).trailing_ones();
+        let smaller = rest.iter().fold(in_first as usize, |sum, line| sum + smaller(line, head));
+        smaller.saturating_sub(1)
+    }
+
+    /// The lower bound of `head`, which lies in this group of heads or at its end.
+    #[inline]
+    fn lower_bound_in(self, group: usize, head: u32) -> usize {
+        let at = self.heads + HEAD_BYTES * SAMPLE_EVERY * group;
+        let Some(line) = self.page.get(at..).and_then(<[u8]>::first_chunk) else { return 0 };
+        // What stands behind the last head can count only if all heads are smaller.
+        (SAMPLE_EVERY * group + smaller(line, head)).min(self.count)
+    }
+
+    /// Head `i`, if there is one.
+    #[inline]
+    fn head(self, i: usize) -> Option<u32> {
+        let at = self.heads + HEAD_BYTES * i;
+        let bytes = self.page.get(at..).and_then(<[u8]>::first_chunk)?;
+        (i < self.count).then(|| u32::from_le_bytes(*bytes))
     }
 
     /// The children of a group of heads come into the cache while the heads do.
     #[inline]
     fn prefetch_children(self, group: usize) {
-        let start = ARRAYS.start(CHILDREN, self.count) + CHILD_BYTES * group;
+        let start = self.children + CHILD_BYTES * SAMPLE_EVERY * group;
         for line in 0..=SAMPLE_EVERY * CHILD_BYTES / LINE_BYTES {
-            if let Some(bytes) = self.page.get(start + line * LINE_BYTES..) {
-                prefetch(bytes);
-            }
+            prefetch_at(self.page, start + line * LINE_BYTES);
         }
     }
 
@@ -233,10 +268,7 @@ impl<'p> Branch<'p> {
     #[inline]
     pub fn prefetch(self, key: &[u8]) {
         let group = self.group(head(key.get(self.prefix.len()..).unwrap_or(&[])));
-        let start = ARRAYS.start(HEADS, self.count) + HEAD_BYTES * group;
-        if let Some(bytes) = self.page.get(start..) {
-            prefetch(bytes);
-        }
+        prefetch_at(self.page, self.heads + HEAD_BYTES * SAMPLE_EVERY * group);
         self.prefetch_children(group);
     }
 
@@ -244,7 +276,7 @@ impl<'p> Branch<'p> {
     #[inline]
     pub fn child(self, i: usize) -> Result<Child> {
         check_index(self.page, i, self.count)?;
-        let at = ARRAYS.start(CHILDREN, self.count) + CHILD_BYTES * i;
+        let at = self.children + CHILD_BYTES * i;
         match self.page.get(at..).and_then(<[u8]>::first_chunk) {
             Some(bytes) => {
                 let word = u64::from_le_bytes(*bytes);
@@ -359,7 +391,7 @@ impl<'p> BranchMut<'p> {
     pub fn as_branch(&self) -> Branch<'_> {
         let (start, len) = (field(self.page, PREFIX_START), field(self.page, PREFIX_LEN));
         let prefix = self.page.get(start..start + len).unwrap_or(&[]);
-        Branch { page: self.page, count: field(self.page, COUNT), prefix }
+        Branch::with(self.page, field(self.page, COUNT), prefix)
     }
 
     /// Inserts a child at `i`. At 0 only into an empty page, and then the separator is not kept; a

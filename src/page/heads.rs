@@ -3,7 +3,10 @@
 
 use std::hint::select_unpredictable;
 
-use super::arrays::{SAMPLE_EVERY, capacity};
+use super::{
+    arrays::{SAMPLE_EVERY, capacity},
+    lanes,
+};
 
 /// The length of a head on disk.
 pub const HEAD_BYTES: usize = 4;
@@ -80,21 +83,15 @@ impl<'p> Heads<'p> {
         self.count_from(from, head)
     }
 
-    /// As [`lower_bound`](Self::lower_bound), where all before `i` are known to be smaller, and one
-    /// of the [`SAMPLE_EVERY`] from there on, or what follows them, is not.
-    #[inline]
-    pub fn lower_bound_from(self, i: usize, head: u32) -> usize {
-        self.count_from(i / GROUP, head)
-    }
-
     /// All before group `from` are smaller, so that a window that begins or ends further out counts
     /// the same; so it is always two groups wide.
     #[inline]
     fn count_from(self, from: usize, head: u32) -> usize {
         let from = from.min(self.groups.len().saturating_sub(2));
         let rest = self.groups.get(from..).unwrap_or(&[]);
-        let in_window = match rest.first_chunk::<2>() {
-            Some(window) => smaller(window.as_flattened(), head),
+        let line = rest.first_chunk::<2>().and_then(|two| two.as_flattened().first_chunk());
+        let in_window = match line {
+            Some(line) => lanes::smaller(line, head),
             None => smaller(rest.as_flattened(), head),
         };
         (from * GROUP + in_window).min(self.count)

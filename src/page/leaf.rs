@@ -40,7 +40,8 @@ impl<'p> Leaf<'p> {
     ///
     /// # Errors [`Error::Corrupt`](crate::Error::Corrupt), here and below, if the page is not what
     /// a leaf can be.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "as of a branch")]
+    #[inline(always)]
     pub fn new(page: &'p [u8]) -> Result<Leaf<'p>> {
         let count = checked_count(page)?;
         check_header(page, Kind::Leaf, ARRAYS.end(count))?;

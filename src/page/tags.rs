@@ -2,10 +2,14 @@
 //! several.
 //! Owns: the hash, which is part of the file format, and the scan.
 
+use super::lanes::{TAGS_AT_ONCE, equal_bits};
+
 /// An odd number without pattern (the golden ratio's bits).
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
-/// How many tags a scan compares at once.
-const GROUP: usize = 32;
+/// How many tags a scan compares at once, without a branch: the tags are the first bytes that a get
+/// waits for, and a branch on them that is mispredicted keeps the CPU from going on to the next get
+/// meanwhile.
+const GROUP: usize = TAGS_AT_ONCE;
 
 /// Multiplies to 128 bits and folds, so that every bit of the input reaches the top (as in wyhash).
 #[inline]
@@ -66,7 +70,7 @@ impl<'p> Matches<'p> {
         };
         self.groups = rest;
         let in_use = u32::MAX.checked_shr(GROUP.saturating_sub(self.left) as u32);
-        self.hits = equal(group, self.tag) & in_use.unwrap_or(0);
+        self.hits = equal_bits(group, self.tag) & in_use.unwrap_or(0);
     }
 }
 
@@ -87,22 +91,4 @@ impl Iterator for Matches<'_> {
         self.hits &= self.hits - 1;
         Some(i)
     }
-}
-
-/// One bit for each of `group` that equals `tag`.
-///
-/// All of a group at once, without a branch: the tags are the first bytes that a get waits for, and
-/// a branch on them that is mispredicted keeps the CPU from going on to the next get meanwhile.
-#[inline]
-fn equal(group: &[u8; GROUP], tag: u8) -> u32 {
-    const LOW: u64 = u64::from_le_bytes([0x7F; 8]);
-    /// Brings the lowest bit of each byte together in the highest one.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let (words, _) = group.as_chunks::<8>();
-    words.iter().enumerate().fold(0, |hits, (i, &word)| {
-        let zero_where_equal = u64::from_le_bytes(word) ^ u64::from_le_bytes([tag; 8]);
-        // 0x80 in the bytes that are zero: exact, with no carry from byte to byte.
-        let found = !(((zero_where_equal & LOW) + LOW) | zero_where_equal | LOW);
-        hits | ((found >> 7).wrapping_mul(GATHER) >> 56 << (8 * i)) as u32
-    })
 }

@@ -27,7 +27,7 @@ use frames::{FrameId, Frames};
 use slots::{Slot, Slots};
 use std::{collections::VecDeque, time::Duration};
 
-pub use crate::storage::map::{LINE_BYTES, prefetch, prefetch_all};
+pub use crate::storage::map::{LINE_BYTES, prefetch, prefetch_all, prefetch_at};
 
 /// The id of a table: the number that every page of its tree carries.
 pub type TableId = u32;

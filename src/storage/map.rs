@@ -99,15 +99,20 @@ pub const LINE_BYTES: usize = 64;
 /// there is no such instruction, reads it.
 #[inline]
 pub fn prefetch(bytes: &[u8]) {
+    prefetch_at(bytes, 0);
+}
+
+/// As [`prefetch`], of the line at `at`, which may lie behind `bytes`: then nothing comes of it.
+#[inline]
+pub fn prefetch_at(bytes: &[u8], at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch of any address is allowed and accesses nothing; this one is of a
-        // slice.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) };
+        // SAFETY: a prefetch of any address is allowed and accesses nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    std::hint::black_box(bytes.first().copied());
+    std::hint::black_box(bytes.get(at).copied());
 }
 
 /// As [`prefetch`], of all lines of something small; of something large the first ones, which the

@@ -32,7 +32,7 @@ use crate::{
         cell::{NewKey, NewValue, Resolve, key_inline_max, value_inline_max},
         leaf::Leaf,
     },
-    pager::{LINE_BYTES, Pages, PagesMut, TableId, prefetch},
+    pager::{LINE_BYTES, Pages, PagesMut, TableId, prefetch_at},
 };
 
 /// The most levels that a tree may have; far more than any number of pages can fill, and the length
@@ -145,13 +145,13 @@ impl Tree {
         for level in (1..=self.level).rev() {
             let bytes = pages.page(child, self.table, level)?;
             // The rest of the samples is on its way beside the header.
-            prefetch(bytes.get(LINE_BYTES..).unwrap_or(bytes));
+            prefetch_at(bytes, LINE_BYTES);
             let branch = Branch::new(bytes)?;
             child = branch.child(branch.child_index(key, &resolve)?)?;
         }
         let bytes = pages.page(child, self.table, 0)?;
         // The line of most cells' offsets is on its way beside that of the header and the tags.
-        prefetch(bytes.get(LINE_BYTES..).unwrap_or(bytes));
+        prefetch_at(bytes, LINE_BYTES);
         match Leaf::new(bytes)?.get(key, &resolve)? {
             Some(value) => Ok(Some(value.resolve(&resolve)?)),
             None => Ok(None),
