@@ -51,9 +51,9 @@ mod sse2 {
     #[inline]
     #[target_feature(enable = "sse2")]
     fn load<const N: usize>(bytes: &[u8; N], nth: usize) -> __m128i {
-        assert!(nth * 16 + 16 <= N);
-        // SAFETY: the sixteen bytes lie within the array, as just seen; no alignment is asked for.
-        unsafe { _mm_loadu_si128(bytes.as_ptr().add(nth * 16).cast()) }
+        let sixteen = &bytes[nth * 16..nth * 16 + 16];
+        // SAFETY: sixteen bytes are there; no alignment is asked for.
+        unsafe { _mm_loadu_si128(sixteen.as_ptr().cast()) }
     }
 
     #[inline]
