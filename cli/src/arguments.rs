@@ -107,6 +107,8 @@ pub enum Command {
     },
     /// Measure reads and commits in tables of its own, which go away again
     Bench(Bench),
+    /// Measure how much of the file is what was put in, after loads, removals and compactions
+    Space(Space),
     /// Import the Debian package index, read and replace packages at once, verify every answer
     Demo(Demo),
     /// Let children commit, end them by force, verify all that they were told; exits with 1, and
@@ -197,6 +199,19 @@ pub struct Bench {
     /// Where to draw latencies
     #[arg(long)]
     pub svg: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How space is measured.
+#[derive(Args)]
+pub struct Space {
+    /// A directory for stores that go away again, made if absent
+    pub dir: PathBuf,
+    /// The entries of each load, of 24 and 150 bytes
+    #[arg(long, default_value_t = 1_000_000)]
+    pub entries: u64,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

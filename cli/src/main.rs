@@ -23,6 +23,7 @@ mod packages;
 mod plot;
 mod salvage;
 mod shipped;
+mod space;
 mod stat;
 mod torture;
 mod types;
@@ -62,6 +63,7 @@ fn run(command: Command) -> failure::Result<ExitCode> {
         Command::Dump { dir, tables } => dump::dump(&dir, &tables),
         Command::Load { dir, file } => dump::load(&dir, file.as_deref()),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Space(space) => space::run(&space),
         Command::Demo(demo) => demo::run(&demo),
         Command::ImportPackages { dir, file, shipped } => {
             graph::import(&dir, file.as_deref(), shipped)

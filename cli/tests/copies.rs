@@ -119,3 +119,28 @@ fn compacting_makes_the_file_smaller_and_changes_nothing() {
     printed(home, &["check", "store"]);
     refused(home, &["compact", "absent"]);
 }
+
+#[test]
+fn space_is_measured_after_each_step_and_leaves_nothing_behind() {
+    let home = tempfile::tempdir().unwrap();
+    let measured = printed(home.path(), &["space", "here", "--entries", "20000", "--json"]);
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&measured).unwrap();
+    assert_eq!(rows.len(), 5 * 4);
+    for steps in rows.chunks(4) {
+        let number = |step: usize, name: &str| steps[step][name].as_f64().unwrap();
+        let entries: Vec<f64> = (0..4).map(|step| number(step, "entries")).collect();
+        assert!(entries[0] > 19_999.0 && entries[1] < 5_400.0, "{entries:?}");
+        assert!((entries[2] - entries[1]).abs() < 0.5, "a compaction removes nothing");
+        assert!(entries[3] < 900.0 && entries[3] > 400.0, "{entries:?}");
+        for step in 0..4 {
+            // 24 and 150 bytes an entry.
+            let live = number(step, "live_bytes");
+            assert!((live - entries[step] * 174.0).abs() < 0.5);
+            assert!(number(step, "file_bytes") > live);
+            assert!((0.2..=1.0).contains(&number(step, "page_fill")), "{}", steps[step]);
+        }
+        assert!(number(2, "file_bytes") < number(1, "file_bytes") * 0.9, "{steps:?}");
+        assert!(number(3, "file_bytes") < number(2, "file_bytes"), "{steps:?}");
+    }
+    assert_eq!(fs::read_dir(home.path().join("here")).unwrap().count(), 0);
+}
