@@ -154,12 +154,25 @@ const TWIN_VARIABLE: &str = "RECTO_LOOM_TWIN";
 
 /// Runs a twin in which somebody must sleep for ever, as the test `name` of this binary.
 ///
-/// In a process of its own: loom's panic at a deadlock unwinds through locks that loom does not let
-/// go any more, and a panic on the way of a panic ends a process.
-///
 /// # Panics
 /// If the twin passes, or fails in another way.
 pub fn check_deadlocks(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    apart(name, "deadlock; threads", false, model);
+}
+
+/// Runs a twin with a [`Window`] that must fail with `expected` where loom cannot unwind, as the
+/// test `name` of this binary.
+///
+/// # Panics
+/// If the twin passes, or fails in another way.
+pub fn check_window_fails(name: &str, expected: &str, model: impl Fn() + Send + Sync + 'static) {
+    apart(name, expected, true, model);
+}
+
+/// In a process of its own: loom's panic at a deadlock unwinds through locks that loom does not let
+/// go any more, and one amid a store through what drops; a panic on the way of a panic ends a
+/// process.
+fn apart(name: &str, expected: &str, has_window: bool, model: impl Fn() + Send + Sync + 'static) {
     if std::env::var(TWIN_VARIABLE).is_ok_and(|twin| twin == name) {
         let report = Arc::new(Report::new(name));
         let (failed, print) = (Arc::clone(&report), std::panic::take_hook());
@@ -167,7 +180,7 @@ pub fn check_deadlocks(name: &str, model: impl Fn() + Send + Sync + 'static) {
             failed.say(FAILED);
             print(panic);
         }));
-        return run(report, false, model);
+        return run(report, has_window, model);
     }
     let output = std::process::Command::new(std::env::current_exe().expect("this test's path"))
         .args([name, "--exact", "--nocapture"])
@@ -176,7 +189,9 @@ pub fn check_deadlocks(name: &str, model: impl Fn() + Send + Sync + 'static) {
         .expect("a process for the twin");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{name}: the seeded bug was not found\n{said}");
-    assert!(said.contains("deadlock; threads"), "{name}: failed in another way\n{said}");
+    // The first panic is the twin's; what its unwinding meets comes after.
     let line = said.lines().find(|line| line.starts_with("loom: ")).expect("its first panic's");
+    let first = said.split("loom: ").nth(1).unwrap_or_default();
+    assert!(first.contains(expected), "{name}: failed in another way\n{said}");
     let _ = std::io::stderr().write_all(format!("\n{line}\n").as_bytes());
 }

@@ -7,12 +7,18 @@
 //! caller reads with [`read_at`](super::StorageFile::read_at).
 
 use crate::sync::atomic::{AtomicU64, Ordering};
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use memmap2::MmapMut;
+#[cfg(not(loom))]
+use memmap2::{MmapOptions, MmapRaw as Mapping};
 use std::{fs::File, slice};
+
+#[cfg(loom)]
+pub use modeled::Mapping;
 
 /// The address space that is asked for first. Halved until the process's limits allow it.
 const RESERVE_BYTES: u64 = 1 << 40;
 /// A reservation below this is not worth its mapping.
+#[cfg(not(loom))]
 const RESERVE_BYTES_MIN: u64 = 1 << 20;
 
 /// A read-only shared mapping of a file, longer than the file, so that growth needs no second one.
@@ -21,7 +27,7 @@ const RESERVE_BYTES_MIN: u64 = 1 << 20;
 /// is unmapped.
 pub struct Map {
     /// The reservation. Its address never changes while `self` lives.
-    raw: MmapRaw,
+    raw: Mapping,
     /// How many bytes from the start the file stands behind; never more than the reservation.
     valid_bytes: AtomicU64,
 }
@@ -32,6 +38,13 @@ impl Map {
         Map::reserve(file, file_bytes, RESERVE_BYTES)
     }
 
+    /// Models map no files.
+    #[cfg(loom)]
+    fn reserve(_: &File, _: u64, _: u64) -> Option<Map> {
+        None
+    }
+
+    #[cfg(not(loom))]
     fn reserve(file: &File, file_bytes: u64, most: u64) -> Option<Map> {
         // On 32 bits the space is too scarce to reserve; such processes read with pread.
         if cfg!(not(target_pointer_width = "64")) {
@@ -65,6 +78,8 @@ impl Map {
         if end > self.valid_bytes.load(Ordering::Acquire) {
             return None;
         }
+        #[cfg(loom)]
+        self.raw.touch(offset as usize, len);
         // SAFETY: `add` needs the result inside the mapping, and offset to fit `isize`: offset <=
         // end <= valid_bytes <= the mapping's length, which `set_valid` and `reserve` keep and
         // memmap2 bounds by isize::MAX.
@@ -144,7 +159,107 @@ pub(super) fn wiped_by_fork() -> Option<MmapMut> {
     None
 }
 
-#[cfg(test)]
+#[cfg(loom)]
+mod modeled {
+    //! A map as models see it: memory in place of a file, that the model writes and cuts. Reading
+    //! a page while it is written, or cut off, is a race that loom reports.
+
+    use super::{AtomicU64, Map};
+    use crate::sync::cell::UnsafeCell;
+    use std::ptr::NonNull;
+
+    /// The unit in which accesses are told apart: the smallest page.
+    const PAGE_BYTES: usize = 4096;
+
+    /// The memory.
+    pub struct Mapping {
+        start: NonNull<[u8]>,
+        /// Whether the file stands behind each page.
+        pages: Vec<UnsafeCell<bool>>,
+    }
+
+    // SAFETY: the memory is owned, and loom checks who accesses it from where, page by page.
+    unsafe impl Send for Mapping {}
+    // SAFETY: as above.
+    unsafe impl Sync for Mapping {}
+
+    impl Mapping {
+        fn new(pages: usize) -> Mapping {
+            let memory = vec![0; pages * PAGE_BYTES].into_boxed_slice();
+            let start = NonNull::from(Box::leak(memory));
+            Mapping { start, pages: (0..pages).map(|_| UnsafeCell::new(false)).collect() }
+        }
+
+        /// Its first byte.
+        pub fn as_ptr(&self) -> *const u8 {
+            self.start.as_ptr().cast()
+        }
+
+        /// Its length in bytes.
+        pub fn len(&self) -> usize {
+            self.start.len()
+        }
+
+        fn pages(&self, offset: usize, len: usize) -> &[UnsafeCell<bool>] {
+            &self.pages[offset / PAGE_BYTES..(offset + len).div_ceil(PAGE_BYTES)]
+        }
+
+        /// A borrow of these bytes begins.
+        pub fn touch(&self, offset: usize, len: usize) {
+            for page in self.pages(offset, len) {
+                // SAFETY: loom checks that nobody writes it meanwhile.
+                let is_backed = page.with(|page| unsafe { *page });
+                assert!(is_backed, "touched behind the file's end");
+            }
+        }
+
+        fn set_backed(&self, offset: usize, len: usize, is_backed: bool) {
+            for page in self.pages(offset, len) {
+                // SAFETY: loom checks that the access is exclusive.
+                page.with_mut(|page| unsafe { *page = is_backed });
+            }
+        }
+    }
+
+    impl Drop for Mapping {
+        fn drop(&mut self) {
+            // SAFETY: made by `Box::leak` in `new`, and freed only here.
+            drop(unsafe { Box::from_raw(self.start.as_ptr()) });
+        }
+    }
+
+    impl Map {
+        /// A map of a file of no bytes yet, that may grow to so many pages.
+        pub fn modeled(pages: usize) -> Map {
+            Map { raw: Mapping::new(pages), valid_bytes: AtomicU64::new(0) }
+        }
+
+        /// The file has been written.
+        pub fn written(&self, bytes: &[u8], offset: u64) {
+            let offset = offset as usize;
+            self.raw.set_backed(offset, bytes.len(), true);
+            assert!(offset + bytes.len() <= self.raw.len(), "the model's map is too short");
+            // SAFETY: in bounds, as asserted.
+            let to = unsafe { self.raw.start.as_ptr().cast::<u8>().add(offset) };
+            // SAFETY: exclusive, as loom has just checked; `bytes` is other memory.
+            unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        }
+
+        /// The file has grown to so many bytes, or is cut there once this returns.
+        pub fn set_file_bytes(&self, bytes: u64) {
+            let (from, to) = (self.valid_bytes() as usize, bytes as usize);
+            if to >= from {
+                self.raw.set_backed(from, to - from, true);
+            }
+            self.set_valid(bytes);
+            if to < from {
+                self.raw.set_backed(to, from - to, false);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::os::unix::fs::FileExt;
