@@ -7,9 +7,10 @@ use crate::{
     check::planted::{CLASSES, PAGE_BYTES, Planted, fill, options},
     options::LOG_PREFIX,
     page,
-    storage::memory::MemoryStorage,
+    storage::{LockMode, StorageFile, map::Map, memory::MemoryStorage},
     table::Table,
 };
+use std::{io, time::Duration};
 
 const AGES: Table<u64, &[u8]> = Table::new("ages");
 const NAMES: Table<u64, &str> = Table::new("names");
@@ -240,6 +241,92 @@ fn random_damage_is_never_taken_for_none() {
     }
     println!("{whole} of 100 cost nothing, of {none} nothing was recognized");
     assert!(whole < 75);
+}
+
+/// Files that cannot be read in one place, as of a disk with bad sectors.
+struct BadSectors {
+    files: Arc<dyn Storage>,
+    bad: std::ops::Range<u64>,
+}
+
+struct BadFile {
+    file: Arc<dyn StorageFile>,
+    bad: std::ops::Range<u64>,
+}
+
+impl Storage for BadSectors {
+    fn open(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
+        let file = self.files.open(name)?;
+        let bad = if name.ends_with(PAGE_FILE) { self.bad.clone() } else { 0..0 };
+        Ok(Arc::new(BadFile { file, bad }))
+    }
+    fn create(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
+        self.files.create(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.files.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> Result<()> {
+        self.files.remove(name)
+    }
+    fn list(&self) -> Result<Vec<String>> {
+        self.files.list()
+    }
+    fn sync_dir(&self) -> Result<()> {
+        self.files.sync_dir()
+    }
+}
+
+impl StorageFile for BadFile {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        if offset < self.bad.end && offset + bytes.len() as u64 > self.bad.start {
+            return Err(Error::io("read", PAGE_FILE, io::Error::other("a bad sector")));
+        }
+        self.file.read_at(bytes, offset)
+    }
+    fn write_at(&self, _: &[u8], _: u64) -> Result<()> {
+        panic!("a source is not written")
+    }
+    fn allocate(&self, _: u64) -> Result<()> {
+        panic!("a source does not grow")
+    }
+    fn truncate(&self, _: u64) -> Result<()> {
+        panic!("a source is not cut")
+    }
+    fn len(&self) -> Result<u64> {
+        self.file.len()
+    }
+    fn sync(&self) -> Result<()> {
+        panic!("a source is not synced")
+    }
+    fn lock(&self, mode: LockMode, timeout: Duration) -> Result<()> {
+        self.file.lock(mode, timeout)
+    }
+    fn keeps_name(&self) -> Result<bool> {
+        self.file.keeps_name()
+    }
+    fn map(&self) -> Option<Arc<Map>> {
+        None
+    }
+}
+
+#[test]
+fn what_cannot_be_read_costs_no_more_than_what_is_damaged() {
+    let (files, _, expected) = killed();
+    let source = Source::open(&Beside::new(Arc::clone(&files), "damaged-1-")).unwrap();
+    let pages = source.meta.as_ref().unwrap().page_count;
+    drop(source);
+    let mut hurt = 0;
+    for page in 0..pages {
+        let at = PageId(page).offset(PAGE_BYTES) + 40;
+        let files: Arc<dyn Storage> =
+            Arc::new(BadSectors { files: Arc::clone(&files), bad: at..at + 1 });
+        let (report, found) = salvaged(&files).unwrap();
+        let lost = is_honest(&format!("page {page}"), &report, &found, &expected);
+        assert!(lost <= 40, "page {page}: {lost} lost");
+        hurt += u32::from(!report.is_whole());
+    }
+    assert!(hurt > 10, "{hurt} pages mattered");
 }
 
 #[test]
