@@ -9,11 +9,19 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// The environment variable that sets the preemption bound: 2 if absent; the long run takes 3.
 pub const BOUND_VARIABLE: &str = "RECTO_LOOM_BOUND";
+
+/// The environment variable that says after how many seconds a model is cut short, which it then
+/// says of itself. For the long run; without it none is.
+pub const SECONDS_VARIABLE: &str = "RECTO_LOOM_SECONDS";
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
 
 /// Runs `model` in every order with at most so many preemptions, and prints how many there were.
 ///
@@ -78,6 +86,11 @@ fn run(report: Arc<Report>, has_window: bool, model: impl Fn() + Send + Sync + '
     let whole = builder.max_duration.is_none() && builder.max_permutations.is_none();
     assert!(whole, "LOOM_MAX_DURATION or LOOM_MAX_PERMUTATIONS would cut the run short unnoticed");
     assert!(builder.checkpoint_file.is_none(), "LOOM_CHECKPOINT_FILE would begin in the middle");
+    builder.max_duration = report.limit;
+    if report.limit.is_some() {
+        // So often loom looks at the time.
+        builder.checkpoint_interval = 500;
+    }
     let count = Arc::clone(&report);
     let said = Said(Arc::clone(&report));
     builder.check(move || {
@@ -95,18 +108,20 @@ struct Report {
     bound: usize,
     executions: AtomicUsize,
     began: Instant,
+    limit: Option<Duration>,
 }
 
 impl Report {
     fn new(name: &str) -> Report {
-        let bound = std::env::var(BOUND_VARIABLE).map_or(2, |v| v.parse().expect("a number"));
+        let bound = number(BOUND_VARIABLE).map_or(2, |bound| bound as usize);
+        let limit = number(SECONDS_VARIABLE).map(Duration::from_secs);
         let (name, executions) = (name.to_owned(), AtomicUsize::new(0));
-        Report { name, bound, executions, began: Instant::now() }
+        Report { name, bound, executions, began: Instant::now(), limit }
     }
 
     /// Says how the run ended: of a twin, how many executions it took to fail.
     fn say(&self, end: &str) {
-        let Report { name, bound, executions, began } = self;
+        let Report { name, bound, executions, began, .. } = self;
         let (executions, took) = (executions.load(Relaxed), began.elapsed().as_secs_f32());
         let line = format!("\nloom: {name}: {end} {executions}, bound {bound}, {took:.1} s\n");
         // Past the test harness, which swallows what is printed by tests that pass. Nothing is to
@@ -122,7 +137,12 @@ struct Said(Arc<Report>);
 
 impl Drop for Said {
     fn drop(&mut self) {
-        self.0.say(if std::thread::panicking() { FAILED } else { "executions:" });
+        let is_cut = self.0.limit.is_some_and(|limit| self.0.began.elapsed() >= limit);
+        self.0.say(match std::thread::panicking() {
+            true => FAILED,
+            false if is_cut => "cut short, executions:",
+            false => "executions:",
+        });
     }
 }
 

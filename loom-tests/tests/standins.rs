@@ -194,3 +194,129 @@ fn the_pointer_answers_as_arc_swap_does() {
         });
     }
 }
+
+/// How often chance is asked for an outcome of the real thing.
+const REAL_RUNS: usize = 300;
+
+/// All outcomes that loom finds, in every order.
+fn outcomes_in_loom(run: impl Fn() -> String + Send + Sync + 'static) -> BTreeSet<String> {
+    let outcomes = Arc::new(Mutex::new(BTreeSet::new()));
+    let note = Arc::clone(&outcomes);
+    in_loom(move || {
+        let outcome = run();
+        note.lock().unwrap().insert(outcome);
+    });
+    std::mem::take(&mut outcomes.lock().unwrap())
+}
+
+/// Three random operations of a sender against three of the receiver: what each was answered.
+macro_rules! channel_duel {
+    ($channel:path, $spawn:path, $seed:expr) => {{
+        use $channel as channel;
+        let mut random = Random($seed);
+        let (sender, receiver) = channel::bounded(1 + random.below(2) as usize);
+        let [sends, receives] = [(); 2].map(|()| [(); 3].map(|()| random.below(8)));
+        let sending = $spawn(move || {
+            let mut sender = Some(sender);
+            let answers = [0, 1, 2].map(|number| match (sends[number], &sender) {
+                (0..4, Some(sender)) => match sender.try_send(number) {
+                    Ok(()) => "sent",
+                    Err(channel::TrySendError::Full(_)) => "full",
+                    Err(channel::TrySendError::Disconnected(_)) => "no receiver",
+                },
+                (4..7, Some(sender)) if sender.send(number).is_ok() => "sent",
+                (4..7, Some(_)) => "no receiver",
+                _ => {
+                    sender = None;
+                    "dropped"
+                }
+            });
+            drop(sender);
+            answers
+        });
+        let mut receiver = Some(receiver);
+        let got = receives.map(|what| match (what, &receiver) {
+            (0..4, Some(receiver)) => format!("{:?}", receiver.try_recv()),
+            (4..7, Some(receiver)) => format!("{:?}", receiver.recv().ok()),
+            _ => {
+                receiver = None;
+                "dropped".to_owned()
+            }
+        });
+        drop(receiver);
+        format!("{:?} {got:?}", sending.join().unwrap())
+    }};
+}
+
+#[test]
+fn every_outcome_of_flume_by_chance_is_an_outcome_of_the_channel() {
+    let mut most = 0;
+    for seed in 0..60 {
+        let run = move || channel_duel!(stand_in, loom::thread::spawn, seed);
+        let outcomes = outcomes_in_loom(run);
+        most = most.max(outcomes.len());
+        for _ in 0..REAL_RUNS {
+            let outcome = channel_duel!(flume, std::thread::spawn, seed);
+            assert!(outcomes.contains(&outcome), "seed {seed}: never {outcome}: {outcomes:?}");
+        }
+    }
+    assert!(most > 5, "at most {most} outcomes are no race");
+}
+
+/// Three random operations of one who stores against three of one who loads: what was loaded, and
+/// how many values lived on.
+macro_rules! pointer_duel {
+    ($arc:path, $pointer:path, $load:ident, $spawn:path, $seed:expr) => {{
+        use $arc as TheArc;
+        use $pointer as ThePointer;
+        let mut random = Random($seed);
+        let alive = Arc::new(AtomicUsize::new(0));
+        let pointer = TheArc::new(ThePointer::new(TheArc::new(Counted::new(0, &alive))));
+        let [ours, theirs] = [(); 2].map(|()| [(); 3].map(|()| random.below(6)));
+        let (shared, count) = (TheArc::clone(&pointer), Arc::clone(&alive));
+        let storing = $spawn(move || {
+            [1, 2, 3].map(|number| match ours[number as usize - 1] {
+                0..4 => {
+                    shared.store(TheArc::new(Counted::new(number, &count)));
+                    number
+                }
+                _ => shared.load_full().0,
+            })
+        });
+        // Loans are held to the end: what they lend lives as long.
+        let (mut owned, mut lent) = (Vec::new(), Vec::new());
+        let loaded = theirs.map(|what| match what {
+            0..3 => {
+                owned.push(pointer.load_full());
+                owned.last().map(|value| value.0)
+            }
+            _ => {
+                lent.push(pointer.$load());
+                lent.last().map(|value| value.0)
+            }
+        });
+        let stored = storing.join().unwrap();
+        let held: BTreeSet<u64> = loaded.iter().flatten().copied().collect();
+        let living = alive.load(Relaxed);
+        drop((owned, lent, pointer));
+        format!("{stored:?} {loaded:?} {held:?} {living} {}", alive.load(Relaxed))
+    }};
+}
+
+#[test]
+fn every_outcome_of_arc_swap_by_chance_is_an_outcome_of_the_pointer() {
+    let mut most = 0;
+    for seed in 0..60 {
+        let run = move || pointer_duel!(loom::sync::Arc, Pointer, guard, loom::thread::spawn, seed);
+        let outcomes = outcomes_in_loom(run);
+        most = most.max(outcomes.len());
+        for outcome in &outcomes {
+            assert!(outcome.ends_with(" 0"), "values go with the last reference: {outcome}");
+        }
+        for _ in 0..REAL_RUNS {
+            let outcome = pointer_duel!(Arc, arc_swap::ArcSwap, load, std::thread::spawn, seed);
+            assert!(outcomes.contains(&outcome), "seed {seed}: never {outcome}: {outcomes:?}");
+        }
+    }
+    assert!(most > 5, "at most {most} outcomes are no race");
+}
