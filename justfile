@@ -51,9 +51,19 @@ inject lives="100":
 asan:
     RUSTFLAGS=-Zsanitizer=address cargo +nightly test --test stress --target x86_64-unknown-linux-gnu
 
+# The same under ThreadSanitizer, which cannot see into the precompiled std: advice, not a verdict.
+# What it reports, and why that is none, stands in tests/README.md.
+tsan:
+    RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" TSAN_OPTIONS=exitcode=0 \
+        cargo +nightly test --test stress --target x86_64-unknown-linux-gnu -- --test-threads=1
+
 # The peers side by side.
 compare *arguments:
     cd benches/compare && cargo run --release -- {{arguments}}
+
+# What it costs a reader to get in, beside arc-swap's bare loads.
+pin:
+    cd benches/pin && cargo bench
 
 # The demonstration for a minute.
 demo:
