@@ -241,6 +241,18 @@ fn what_nothing_was_planted_in_is_clean() {
     planted.verdict().unwrap();
 }
 
+#[test]
+fn progress_goes_up_to_every_page_of_the_file() {
+    let store = Store::in_memory().unwrap();
+    fill(&store);
+    let mut told = Vec::new();
+    let report = store.check_with(|done, of| told.push((done, of))).unwrap();
+    let end = report.used_pages + report.free_pages;
+    assert!(told.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 == pair[1].1));
+    assert_eq!(told.last(), Some(&(end, end)));
+    assert!(told.len() > 5 && report.entries == 205 && report.tables == 2, "{report:?}");
+}
+
 /// One test for each class, and the list of them all.
 macro_rules! classes {
     ($($name:ident: $plant:expr, $expected:expr;)*) => {
