@@ -74,6 +74,8 @@ pub enum Twin {
     PinsIgnored,
     /// The writer ends though a send is still in flight.
     FlightIgnored,
+    /// A lone group is settled by the writer though others are on their way before it.
+    LoneOvertakes,
     /// Whoever leaves the gate does not wake the writer.
     SleeperForgotten,
     /// A group whose sync failed is published all the same.

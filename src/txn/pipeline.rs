@@ -6,8 +6,9 @@
 //!
 //! Absent on purpose: what a root and the log are. Loom runs the pipeline without a store.
 //!
-//! The writer publishes a group itself if no group before it waits and it needs no sync: a hop to
-//! another thread costs more than the rest of such a commit.
+//! The writer settles a group itself if no group before it waits and it needs no sync, or holds a
+//! lone request: a hop to another thread costs more than the rest of such a commit, and there is
+//! nothing to be applied meanwhile.
 
 use super::{
     answer::Home,
@@ -157,9 +158,41 @@ impl<V> Pipeline<V> {
     }
 
     /// Hands over a group that is in the log. Groups come from the writer alone, in their order.
-    pub fn hand_over(&self, mut group: Group<V>) {
+    pub fn hand_over(&self, group: Group<V>) {
+        self.take_over(group, Some);
+    }
+
+    /// As [`hand_over`](Self::hand_over), of a group of one request behind which nothing waits: it
+    /// is synced here, by `sync` as [`run`](Self::run) does, if no group before it is on its way.
+    pub fn hand_over_lone(
+        &self,
+        group: Group<V>,
+        seeded: Seeded,
+        sync: impl Fn() -> Result<Version>,
+    ) {
+        self.take_over(group, |group| {
+            // Only the writer hands over and waits for idleness, and it is here: nobody misses
+            // `in_hand` meanwhile. The log thread may still do a sync that is due; the log has
+            // them one after the other.
+            self.settle(VecDeque::from([group]), seeded, &sync);
+            None
+        });
+    }
+
+    /// Takes a group over, of which `alone` is given one that needs a sync and is the first; it
+    /// gives back what it leaves to the log thread.
+    fn take_over(&self, mut group: Group<V>, alone: impl FnOnce(Group<V>) -> Option<Group<V>>) {
         let mut state = lock(&self.state);
-        let first = state.groups.is_empty() && !state.in_hand;
+        let mut first = state.groups.is_empty() && !state.in_hand;
+        if is_planted(Twin::LoneOvertakes) {
+            first = true;
+        }
+        if first && group.needs_sync && self.poison().is_none() {
+            drop(state);
+            let Some(left) = alone(group) else { return };
+            group = left;
+            state = lock(&self.state);
+        }
         if group.needs_sync || !first || self.poison().is_some() {
             state.groups.push_back(group);
             self.changed.notify_all();

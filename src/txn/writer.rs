@@ -393,9 +393,16 @@ impl Writer {
         if gathered.needs_sync {
             self.unsynced_commits = 0;
         }
-        let Gathered { began, acks, needs_sync, sync_by, .. } = gathered;
+        let Gathered { began, acks, needs_sync, sync_by, requests, .. } = gathered;
         let last = self.state.version;
-        self.engine.pipeline.hand_over(Group { root, last, needs_sync, sync_by, began, acks });
+        let group = Group { root, last, needs_sync, sync_by, began, acks };
+        // Of one request: the queue was empty when it had been applied.
+        if requests == 1 && self.deferred.is_none() {
+            let syncer = &self.syncer;
+            self.engine.pipeline.hand_over_lone(group, syncer.seeded(), || syncer.sync());
+        } else {
+            self.engine.pipeline.hand_over(group);
+        }
     }
 
     fn count_commits(&self, commits: u64) {
