@@ -70,10 +70,12 @@ fn pins(criterion: &mut Criterion) {
         });
         group.bench_function("store.read", |bench| {
             bench.iter_custom(|operations| {
-                time(threads, operations, || || {
-                    store.read(|view| {
-                        black_box(view);
-                    });
+                time(threads, operations, || {
+                    || {
+                        store.read(|view| {
+                            black_box(view);
+                        });
+                    }
                 })
             });
         });
