@@ -1,10 +1,11 @@
 //! Bulk loads: each in a process of its own, that its memory can be told from the others'.
 
 use crate::{
-    clock::{median, time},
-    entries::{key, value},
+    clock::{Took, median, time},
+    entries::{Data, Key, Value},
     peers::{self, Mode, Peer, Recto},
-    rows::nanoseconds,
+    report::Line,
+    rows::{Run, count, nanoseconds},
 };
 use std::{
     env,
@@ -15,21 +16,22 @@ use std::{
     time::Duration,
 };
 
-/// How each peer is loaded; the first word is the peer.
-pub const WAYS: [&str; 5] =
-    ["recto extend", "recto insert", "recto batch", "lmdb insert", "redb insert"];
+/// The ways of recto to take entries in random order: the bulk path, `insert` in a closure, and one
+/// `Batch`. A peer has one way, `insert`.
+const RECTO_WAYS: [&str; 3] = ["recto extend", "recto insert", "recto batch"];
 
-/// The child: loads `count` entries into `dir` and prints what it took.
-pub fn child(way: &str, dir: &Path, count: u64) {
+/// The child: loads `count` entries into `dir` and prints what it took. The first word of `way` is
+/// the peer.
+pub fn child(way: &str, dir: &Path, count: u64, data: Data) {
     let (ended, peak) = (AtomicBool::new(false), AtomicU64::new(0));
-    let ((), took) = thread::scope(|scope| {
+    let took = thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Relaxed) {
                 peak.fetch_max(anonymous_bytes(), Relaxed);
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        let took = load(way, dir, count);
+        let took = load(way, dir, count, data);
         ended.store(true, Relaxed);
         took
     });
@@ -38,33 +40,35 @@ pub fn child(way: &str, dir: &Path, count: u64) {
 }
 
 /// Loads, closes, and tells how long both took.
-fn load(way: &str, dir: &Path, count: u64) -> ((), crate::clock::Took) {
-    let mut entries = (0..count).map(|i| (key(i), value(i)));
-    let Some(way) = way.strip_prefix("recto ") else {
-        let name = way.split(' ').next().unwrap_or(way);
-        return time(|| {
+fn load(way: &str, dir: &Path, count: u64, data: Data) -> Took {
+    let (name, how) = way.split_once(' ').expect("a peer and a way");
+    let mut entries = (0..count).map(|i| data.entry(i));
+    if name != "recto" || how == "sorted" {
+        let sorted = if how == "sorted" { data.sorted(count) } else { Vec::new() };
+        let load = || {
             let peer = peers::open(name, dir, Mode::Durable);
-            peer.batch(&mut entries);
+            match how {
+                "sorted" => peer.sorted(&mut sorted.iter().map(|&i| data.entry(i))),
+                _ => peer.bulk(&mut entries),
+            }
             peer.close();
-        });
-    };
-    if way == "slices" {
-        let entries: Vec<_> = entries.collect();
-        return time(|| {
-            let recto = Recto::open(dir, Mode::Durable);
-            recto.extend(&entries);
-            Box::new(recto).close();
-        });
+        };
+        return time(load).1;
     }
-    time(|| {
+    let slices: Vec<(Key, Value)> =
+        if how == "slices" { entries.by_ref().collect() } else { Vec::new() };
+    let load = || {
         let recto = Recto::open(dir, Mode::Durable);
-        match way {
-            "extend" => recto.extend_arrays(&mut entries),
+        match how {
+            "slices" => recto.extend(&slices),
+            "extend" => recto.bulk(&mut entries),
             "insert" => recto.insert_each(&mut entries),
-            _ => recto.batch(&mut entries),
+            "batch" => recto.batch(&mut entries),
+            _ => panic!("{how} is no way to load"),
         }
         Box::new(recto).close();
-    })
+    };
+    time(load).1
 }
 
 /// What of this process is in memory and of no file.
@@ -84,12 +88,12 @@ pub struct Loaded {
 }
 
 /// Loads in a child.
-pub fn spawn(way: &str, dir: &Path, count: u64) -> Loaded {
+pub fn spawn(way: &str, dir: &Path, count: u64, data: Data) -> Loaded {
     std::fs::create_dir_all(dir).expect("a directory for the load");
     let program = env::current_exe().expect("this program");
     let mut child = Command::new(program);
-    let output = child.arg("load").arg(way).arg(dir).arg(count.to_string()).output();
-    let output = output.expect("the child starts");
+    child.arg("load").arg(way).arg(dir).args([&count.to_string(), data.name()]);
+    let output = child.output().expect("the child starts");
     assert!(output.status.success(), "{way}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut words = text.split_whitespace();
@@ -98,13 +102,34 @@ pub fn spawn(way: &str, dir: &Path, count: u64) -> Loaded {
     Loaded { wall, cpu, peak: next().parse().unwrap(), files: next().parse().unwrap() }
 }
 
-/// The row: every way, in turn.
-pub fn run(root: &Path, count: u64, rounds: usize, ways: &[&str]) {
+/// Both rows: random order, and sorted.
+pub fn run(run: &Run<'_>, entries: u64, rounds: usize) {
+    let title = format!("bulk load, {} of {}", count(entries), run.data);
+    let random = format!("{title}, random order, one transaction");
+    if run.wants(&random) {
+        let mut ways = Vec::new();
+        for name in &run.names {
+            match *name {
+                "recto" => ways.extend(RECTO_WAYS.map(String::from)),
+                name => ways.push(format!("{name} insert")),
+            }
+        }
+        row(run, &random, entries, rounds, &ways);
+    }
+    let sorted = format!("{title}, sorted");
+    if run.wants(&sorted) {
+        let ways: Vec<String> = run.names.iter().map(|name| format!("{name} sorted")).collect();
+        row(run, &sorted, entries, rounds, &ways);
+    }
+}
+
+fn row(run: &Run<'_>, title: &str, entries: u64, rounds: usize, ways: &[String]) {
     let mut loads: Vec<Vec<Loaded>> = ways.iter().map(|_| Vec::new()).collect();
-    for _ in 0..rounds {
-        for (way, loads) in ways.iter().zip(&mut loads) {
-            let dir = tempfile::tempdir_in(root).expect("a directory");
-            loads.push(spawn(way, dir.path(), count));
+    for round in 0..rounds {
+        for i in 0..ways.len() {
+            let i = (i + round) % ways.len();
+            let dir = run.dir();
+            loads[i].push(spawn(&ways[i], dir.path(), entries, run.data));
         }
     }
     let middle = |loads: &[Loaded], of: fn(&Loaded) -> f64| {
@@ -112,19 +137,24 @@ pub fn run(root: &Path, count: u64, rounds: usize, ways: &[&str]) {
     };
     let base = ways.iter().position(|way| way.starts_with("lmdb"));
     let base = base.map(|i| middle(&loads[i], |load| load.wall));
-    let size = format!("{} M in one transaction, per entry", count as f64 / 1e6);
     for (way, loads) in ways.iter().zip(&loads) {
-        let each = |of| nanoseconds(middle(loads, of) * 1e9 / count as f64);
-        let ratio = middle(loads, |load| load.wall);
-        let ratio = base.map_or(String::new(), |base| format!("{:.2}x", base / ratio));
+        let each = |of| nanoseconds(middle(loads, of) * 1e9 / entries as f64);
+        let wall = middle(loads, |load| load.wall);
         let peak = middle(loads, |load| load.peak as f64) / 1e6;
-        let files = middle(loads, |load| load.files as f64) / 1e6;
-        let per_entry = files * 1e6 / count as f64;
-        println!(
-            "| bulk load, {size} | {way} | {}; peak RssAnon {peak:.0} MB; files {files:.0} MB, \
-             {per_entry:.0} B an entry | {} | {ratio} |",
+        let files = middle(loads, |load| load.files as f64);
+        let figure = format!(
+            "{} each, {wall:.2} s; peak RssAnon {peak:.0} MB; files {:.0} MB, {:.0} B an entry",
             each(|load| load.wall),
-            each(|load| load.cpu),
+            files / 1e6,
+            files / entries as f64,
         );
+        run.report.line(Line {
+            title: title.into(),
+            terms: "durable; 1 client; clock: open to close".into(),
+            who: way.clone(),
+            figure,
+            cpu: each(|load| load.cpu),
+            ratio: base.map(|base| base / wall),
+        });
     }
 }

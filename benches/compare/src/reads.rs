@@ -2,28 +2,45 @@
 
 use crate::{
     clock::time,
-    entries::{Key, Random},
-    peers::{Mode, Peer, Recto},
-    rows::{By, Contestant, row},
+    entries::{Data, Keys, Random},
+    loads,
+    peers::{self, Mode, Peer, Recto},
+    rows::{By, Contestant, Question, Run, count},
 };
-use std::{hint::black_box, path::Path};
+use std::{
+    fs,
+    hint::black_box,
+    path::{Path, PathBuf},
+};
+
+/// What the titles of the rows here begin with.
+const TITLES: [&str; 6] = [
+    "first scan after open",
+    "get, independent, snapshot held",
+    "get, dependent, snapshot held",
+    "get, each as of now",
+    "get_many of 100",
+    "range of 10 from a random key, per range",
+];
+const SCAN: &str = "full scan";
+const TERMS: &str = "1 thread; clock: its CPU, stores open and warm, recto filled by extend, peers \
+                     by inserts";
 
 /// The stores that are read, all with the same entries.
-pub struct Readable {
+struct Readable {
     /// What the table calls each; recto is apart.
-    pub peers: Vec<(String, Box<dyn Peer>)>,
+    peers: Vec<(&'static str, Box<dyn Peer>)>,
     /// recto, filled by `extend`.
-    pub recto: Recto,
+    recto: Recto,
     /// recto, filled by `insert`, if it is asked for.
-    pub inserted: Option<Recto>,
-    /// How many entries each holds.
-    pub entries: u64,
+    inserted: Option<Recto>,
+    entries: u64,
 }
 
 impl Readable {
     fn all(&self) -> impl Iterator<Item = (&str, &dyn Peer)> {
         let ours = [("recto", &self.recto as &dyn Peer)];
-        ours.into_iter().chain(self.peers.iter().map(|(name, peer)| (name.as_str(), &**peer)))
+        ours.into_iter().chain(self.peers.iter().map(|(name, peer)| (*name, &**peer)))
     }
 }
 
@@ -31,7 +48,8 @@ impl Readable {
 /// one kind, untimed, or gets and `get_many` in turn.
 pub fn spin(dir: &Path, entries: u64, rounds: usize, kind: Option<&str>) {
     let (recto, mut random) = (Recto::open(dir, Mode::Durable), Random::new(7));
-    let keys = random.keys(100_000, entries);
+    let keys = random.keys(Data::A, 100_000, entries);
+    let keys = keys.slices();
     black_box(recto.gets(&keys));
     let read = |kind: &str| match kind {
         "get" => recto.gets(&keys),
@@ -57,105 +75,141 @@ pub fn spin(dir: &Path, entries: u64, rounds: usize, kind: Option<&str>) {
     }
 }
 
-/// Runs all rows that `wanted` wants.
-pub fn run(stores: &Readable, rounds: usize, wanted: &dyn Fn(&str) -> bool) {
-    let gets = if stores.entries > 2_000_000 { 500_000 } else { 200_000 };
-    let size = format!("{} M of A", stores.entries as f64 / 1e6);
+/// Runs all rows that are wanted, over `entries` entries; the stores stay in `keep`, if there is
+/// one.
+pub fn run(run: &Run<'_>, entries: u64, keep: Option<&Path>) {
+    let end = format!(", {} of {}", count(entries), run.data);
+    let many = ["get_many of 1000", "range of 100 from a random key, per range", SCAN];
+    let mut titles = TITLES.iter().chain(&many).map(|title| format!("{title}{end}"));
+    if !titles.any(|title| run.wants(&title)) {
+        return;
+    }
+    let store = |way: &str| store(run, keep, way, entries);
+    let named = run.names.iter().filter(|name| **name != "recto");
+    let peers = named
+        .map(|&name| (name, peers::open(name, &store(&format!("{name} insert")), Mode::Durable)));
+    let stores = Readable {
+        peers: peers.collect(),
+        recto: Recto::open(&store("recto slices"), Mode::Durable),
+        inserted: keep.is_none().then(|| Recto::open(&store("recto insert"), Mode::Durable)),
+        entries,
+    };
+    rows(run, &stores, &end);
+}
+
+/// A store filled one way, by a child.
+fn store(run: &Run<'_>, keep: Option<&Path>, way: &str, entries: u64) -> PathBuf {
+    let root = keep.unwrap_or(run.root);
+    // Data set A came first, and its stores keep their names.
+    let of = if run.data == Data::A { String::new() } else { format!(" of {}", run.data) };
+    let dir = root.join(format!("{way} {entries}{of}"));
+    let loaded = root.join(format!("{way} {entries}{of} is loaded"));
+    if !loaded.exists() {
+        loads::spawn(way, &dir, entries, run.data);
+        fs::write(loaded, []).expect("a note that the store is whole");
+    }
+    dir
+}
+
+fn rows(run: &Run<'_>, stores: &Readable, end: &str) {
+    let gets = match stores.entries {
+        _ if run.is_quick => 100_000,
+        ..=2_000_000 => 200_000,
+        _ => 500_000,
+    };
     let mut random = Random::new(7);
-    let queries: Vec<Vec<Key>> = (0..=rounds).map(|_| random.keys(gets, stores.entries)).collect();
+    let queries = (0..=run.rounds).map(|_| random.keys(run.data, gets, stores.entries));
+    let queries: Vec<Keys> = queries.collect();
+    let queries: Vec<Vec<&[u8]>> = queries.iter().map(Keys::slices).collect();
     // Every page is touched before anything counts; the first pass has a row of its own.
-    let first = stores.all().map(|(name, peer)| {
-        Contestant::timed(name, move |_| {
-            black_box(peer.scan());
-            stores.entries
-        })
-    });
-    row(&format!("first scan after open, {size}"), By::Thread, 1, first.collect());
+    let first = Question::new(
+        format!("{}{end}", TITLES[0]),
+        "1 thread; clock: its CPU, nothing touched since open, the page cache warm",
+        By::Thread,
+    );
+    run.row(&first, 1, scans(stores));
     if let Some(inserted) = &stores.inserted {
         black_box(inserted.scan());
     }
     for (_, peer) in stores.all() {
-        black_box(peer.gets(&queries[rounds]));
+        black_box(peer.gets(&queries[run.rounds]));
     }
-    let title = format!("get, independent, snapshot held, {size}");
-    if wanted(&title) {
+    ask(run, end, TITLES[1], || {
         let mut cases = over(stores, &queries, |peer, keys| peer.gets(keys));
         if let Some(inserted) = &stores.inserted {
             cases.push(case("recto filled by insert", &queries, |keys| inserted.gets(keys)));
         }
-        row(&title, By::Thread, rounds, cases);
-    }
-    let title = format!("get, dependent, snapshot held, {size}");
-    if wanted(&title) {
-        let count = gets / 2;
-        let cases = stores.all().map(|(name, peer)| {
-            Contestant::timed(name, move |round| {
-                black_box(peer.gets_dependent(round as u64 * 977, count, stores.entries));
-                count as u64
-            })
-        });
-        row(&title, By::Thread, rounds, cases.collect());
-    }
-    let title = format!("get, each as of now, {size}");
-    if wanted(&title) {
+        cases
+    });
+    ask(run, end, TITLES[2], || dependent(run, stores, gets / 2));
+    ask(run, end, TITLES[3], || {
         let mut cases = over(stores, &queries, |peer, keys| peer.gets_each(keys));
         cases[0].name = "recto store.reader()".into();
-        let by_store = |keys: &[Key]| stores.recto.gets_by_store(keys);
+        let by_store = |keys: &[&[u8]]| stores.recto.gets_by_store(keys);
         cases.push(case("recto store.get", &queries, by_store));
-        row(&title, By::Thread, rounds, cases);
-    }
+        cases
+    });
     for group in [100, 1000] {
-        let title = format!("get_many of {group}, {size}");
-        if wanted(&title) {
-            let cases = over(stores, &queries, move |peer, keys| peer.get_many(keys, group));
-            row(&title, By::Thread, rounds, cases);
-        }
-    }
-    ranges(stores, &queries[..rounds], &size, wanted);
-    let title = format!("full scan, {size}");
-    if wanted(&title) {
-        let cases = stores.all().map(|(name, peer)| {
-            Contestant::timed(name, move |_| {
-                black_box(peer.scan());
-                stores.entries
-            })
+        ask(run, end, &format!("get_many of {group}"), || {
+            over(stores, &queries, move |peer, keys| peer.get_many(keys, group))
         });
-        row(&title, By::Thread, rounds, cases.collect());
+    }
+    for len in [10, 100] {
+        ask(run, end, &format!("range of {len} from a random key, per range"), || {
+            let cases = stores.all().map(|(name, peer)| {
+                let queries = &queries;
+                Contestant::reading(name, move |round| {
+                    let keys = &queries[round][..(queries[round].len() / len).max(1)];
+                    (keys.len() as u64, black_box(peer.ranges(keys, len)))
+                })
+            });
+            cases.collect()
+        });
+    }
+    ask(run, end, SCAN, || scans(stores));
+}
+
+/// Runs the row of a title, if it is wanted.
+fn ask<'c>(run: &Run<'_>, end: &str, title: &str, cases: impl FnOnce() -> Vec<Contestant<'c>>) {
+    let title = format!("{title}{end}");
+    if run.wants(&title) {
+        run.row(&Question::new(title, TERMS, By::Thread), run.rounds, cases());
     }
 }
 
-/// The rows of short ranges.
-fn ranges(stores: &Readable, queries: &[Vec<Key>], size: &str, wanted: &dyn Fn(&str) -> bool) {
-    for len in [10, 100] {
-        let title = format!("range of {len} from a random key, per range, {size}");
-        if wanted(&title) {
-            let cases = stores.all().map(|(name, peer)| {
-                Contestant::timed(name, move |round| {
-                    let keys = &queries[round][..queries[round].len() / len];
-                    black_box(peer.ranges(keys, len));
-                    keys.len() as u64
-                })
-            });
-            row(&title, By::Thread, queries.len(), cases.collect());
-        }
-    }
+fn scans(stores: &Readable) -> Vec<Contestant<'_>> {
+    let cases = stores.all().map(|(name, peer)| {
+        Contestant::reading(name, move |_| (stores.entries, black_box(peer.scan())))
+    });
+    cases.collect()
+}
+
+fn dependent<'c>(run: &Run<'_>, stores: &'c Readable, count: usize) -> Vec<Contestant<'c>> {
+    let data = run.data;
+    let cases = stores.all().map(|(name, peer)| {
+        Contestant::reading(name, move |round| {
+            let start = round as u64 * 977 % stores.entries;
+            let end = peer.gets_dependent(data, start, count, stores.entries);
+            (count as u64, black_box(end))
+        })
+    });
+    cases.collect()
 }
 
 fn case<'c>(
     name: &str,
-    queries: &'c [Vec<Key>],
-    read: impl Fn(&[Key]) -> u64 + 'c,
+    queries: &'c [Vec<&[u8]>],
+    read: impl Fn(&[&[u8]]) -> u64 + 'c,
 ) -> Contestant<'c> {
-    Contestant::timed(name, move |round| {
-        black_box(read(&queries[round]));
-        queries[round].len() as u64
+    Contestant::reading(name, move |round| {
+        (queries[round].len() as u64, black_box(read(&queries[round])))
     })
 }
 
 fn over<'c>(
     stores: &'c Readable,
-    queries: &'c [Vec<Key>],
-    read: impl Fn(&dyn Peer, &[Key]) -> u64 + Copy + 'c,
+    queries: &'c [Vec<&[u8]>],
+    read: impl Fn(&dyn Peer, &[&[u8]]) -> u64 + Copy + 'c,
 ) -> Vec<Contestant<'c>> {
     stores.all().map(|(name, peer)| case(name, queries, move |keys| read(peer, keys))).collect()
 }

@@ -1,17 +1,27 @@
 //! The series of threads: reads, one-key writes, and four reads to one write, each thread with a
-//! session of its own; for so many operations a thread, start of the threads included.
+//! session of its own; for so many operations a thread, start of the threads included, and for so
+//! long.
 
 use crate::{
-    entries::{Random, key, value},
-    peers::{self, Mode, Peer},
-    rows::{By, Contestant, row},
+    clock::{Took, time},
+    entries::{Data, Random},
+    peers::{Mode, Peer, Session},
+    rows::{By, Contestant, Question, Run},
 };
-use std::{hint::black_box, path::Path, thread};
+use std::{
+    hint::black_box,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+use tempfile::TempDir;
 
-/// What each store holds before.
+/// What each store holds before, unless fewer entries are asked for.
 const PRELOADED: u64 = 100_000;
-/// Operations of a thread.
+/// Operations of a thread, in the short form.
 const EACH: u64 = 1_000;
+/// How long the long form takes.
+const LONG: Duration = Duration::from_secs(2);
 const THREADS: [u64; 6] = [1, 2, 5, 10, 20, 50];
 
 /// What a thread does.
@@ -22,48 +32,122 @@ enum Work {
     Mixed,
 }
 
-/// Runs all rows that `wanted` wants, over the peers called `names`.
-pub fn run(root: &Path, rounds: usize, names: &[&str], wanted: &dyn Fn(&str) -> bool) {
+/// What all threads of a row do.
+#[derive(Clone, Copy)]
+struct Load {
+    work: Work,
+    threads: u64,
+    data: Data,
+    entries: u64,
+}
+
+/// The stores, made for the first row that is wanted: what is put replaces what is there, so that
+/// all rows find as many entries.
+type Stores = Vec<(&'static str, TempDir, Box<dyn Peer>)>;
+
+/// Runs all rows that are wanted.
+pub fn run(run: &Run<'_>) {
+    let mut stores = Stores::new();
     let works = [(Work::Read, "gets"), (Work::Write, "puts"), (Work::Mixed, "4 gets to 1 put")];
+    // A quick look takes the ends and the middle of the series, and the short form.
+    let is_taken = |threads: u64| !run.is_quick || [1, 2, 10, 50].contains(&threads);
+    let (data, entries) = (run.data, run.entries.min(PRELOADED));
     for (work, what) in works {
-        for threads in THREADS {
-            let title = format!("threads: {what}, {threads} threads, not durable, per operation");
-            if !wanted(&title) {
-                continue;
+        for threads in THREADS.into_iter().filter(|&threads| is_taken(threads)) {
+            let load = Load { work, threads, data, entries };
+            let title = format!("threads: {what}, {threads} threads, short form, per operation");
+            if run.wants(&title) {
+                short(run, title, load, opened(run, entries, &mut stores));
             }
-            let dir = tempfile::tempdir_in(root).expect("a directory");
-            let stores = names.iter().map(|name| {
-                let peer = peers::open(name, &dir.path().join(name), Mode::NoSync);
-                peer.batch(&mut (0..PRELOADED).map(|i| (key(i), value(i))));
-                (*name, peer)
-            });
-            let stores: Vec<_> = stores.collect();
-            let cases = stores.iter().map(|(name, peer)| {
-                Contestant::timed(name, move |round| {
-                    all_at_once(&**peer, work, threads, round as u64);
-                    threads * EACH
-                })
-            });
-            row(&title, By::Wall, rounds, cases.collect());
+            let title = format!("threads: {what}, {threads} threads, long form");
+            if !run.is_quick && run.wants(&title) {
+                long(run, title, load, opened(run, entries, &mut stores));
+            }
         }
     }
 }
 
-fn all_at_once(peer: &dyn Peer, work: Work, threads: u64, round: u64) {
+fn opened<'s>(run: &Run<'_>, entries: u64, stores: &'s mut Stores) -> &'s Stores {
+    if stores.is_empty() {
+        stores.extend(run.names.iter().map(|&name| {
+            let (dir, peer) = run.filled(name, entries, Mode::NoSync);
+            (name, dir, peer)
+        }));
+    }
+    stores
+}
+
+fn short(run: &Run<'_>, title: String, load: Load, stores: &Stores) {
+    let threads = load.threads;
+    let cases = stores.iter().map(|(name, _, peer)| {
+        Contestant::timed(name, move |round| {
+            all_at_once(&**peer, load, round as u64);
+            threads * EACH
+        })
+    });
+    let terms =
+        format!("not durable; {threads} threads; clock: 1,000 operations each, threads' start");
+    run.row(&Question::new(title, terms, By::Wall), run.rounds.min(5), cases.collect());
+}
+
+fn long(run: &Run<'_>, title: String, load: Load, stores: &Stores) {
+    let cases = stores.iter().map(|(name, _, peer)| {
+        Contestant::own(name, move |round| until_over(&**peer, load, round as u64))
+    });
+    let threads = load.threads;
+    let terms = format!("not durable; {threads} threads; clock: 2 s of operations, no close");
+    run.row(&Question::new(title, terms, By::Rate), run.few_rounds(), cases.collect());
+}
+
+impl Load {
+    /// One operation of a thread.
+    fn step(self, session: &mut dyn Session, step: u64, random: &mut Random) {
+        let i = random.below(self.entries);
+        match self.work {
+            Work::Read => _ = black_box(session.get(&self.data.key(i))),
+            Work::Mixed if !step.is_multiple_of(5) => _ = black_box(session.get(&self.data.key(i))),
+            Work::Write | Work::Mixed => {
+                session.put(&self.data.key(i), &self.data.value(i ^ step));
+            }
+        }
+    }
+}
+
+fn all_at_once(peer: &dyn Peer, load: Load, round: u64) {
     thread::scope(|scope| {
-        for number in 0..threads {
+        for number in 0..load.threads {
             scope.spawn(move || {
                 let mut session = peer.session();
                 let mut random = Random::new(round * 1000 + number);
                 for step in 0..EACH {
-                    let i = random.below(PRELOADED);
-                    match work {
-                        Work::Read => _ = black_box(session.get(&key(i))),
-                        Work::Mixed if step % 5 > 0 => _ = black_box(session.get(&key(i))),
-                        Work::Write | Work::Mixed => session.put(&key(i), &value(i ^ step)),
-                    }
+                    load.step(&mut *session, step, &mut random);
                 }
             });
         }
     });
+}
+
+/// Operations of all threads until the time is over.
+fn until_over(peer: &dyn Peer, load: Load, round: u64) -> (u64, Took) {
+    let (is_over, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let ((), took) = time(|| {
+        thread::scope(|scope| {
+            for number in 0..load.threads {
+                let (is_over, done) = (&is_over, &done);
+                scope.spawn(move || {
+                    let mut session = peer.session();
+                    let mut random = Random::new(round * 1000 + number);
+                    let mut count = 0;
+                    while !is_over.load(Relaxed) {
+                        load.step(&mut *session, count, &mut random);
+                        count += 1;
+                    }
+                    done.fetch_add(count, Relaxed);
+                });
+            }
+            thread::sleep(LONG);
+            is_over.store(true, Relaxed);
+        });
+    });
+    (done.into_inner(), took)
 }

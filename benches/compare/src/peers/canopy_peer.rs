@@ -1,7 +1,7 @@
 //! canopydb, with a page cache that everything fits into.
 
-use super::{Entries, Keys, Mode, Peer, Session, word};
-use crate::entries::{self, Key, Value};
+use super::{Entries, Held, Keys, Mode, Peer, Session, word};
+use crate::entries::{self, Data};
 use canopydb::{Database, DbOptions, EnvOptions, RangeIter, Tree, WriteTransaction};
 use std::path::Path;
 
@@ -47,31 +47,31 @@ fn ahead(entries: RangeIter<'_>, count: usize) -> u64 {
 }
 
 impl Peer for Canopy {
-    fn gets(&self, keys: &[Key]) -> u64 {
+    fn gets(&self, keys: &[&[u8]]) -> u64 {
         self.read(|tree| {
-            let get = |key: &Key| tree.get(key).unwrap().map_or(0, |value| word(&value));
+            let get = |key: &&[u8]| tree.get(key).unwrap().map_or(0, |value| word(&value));
             keys.iter().map(get).fold(0, u64::wrapping_add)
         })
     }
 
-    fn gets_dependent(&self, start: u64, count: usize, of: u64) -> u64 {
+    fn gets_dependent(&self, data: Data, start: u64, count: usize, of: u64) -> u64 {
         self.read(|tree| {
             (0..count as u64).fold(start, |i, step| {
-                let found = tree.get(&entries::key(i)).unwrap();
+                let found = tree.get(&data.key(i)).unwrap();
                 found.map_or(0, |value| entries::next(&value, step, of))
             })
         })
     }
 
-    fn gets_each(&self, keys: &[Key]) -> u64 {
+    fn gets_each(&self, keys: &[&[u8]]) -> u64 {
         let get =
-            |key: &Key| self.read(|tree| tree.get(key).unwrap().map_or(0, |value| word(&value)));
+            |key: &&[u8]| self.read(|tree| tree.get(key).unwrap().map_or(0, |value| word(&value)));
         keys.iter().map(get).fold(0, u64::wrapping_add)
     }
 
-    fn ranges(&self, keys: &[Key], count: usize) -> u64 {
+    fn ranges(&self, keys: &[&[u8]], count: usize) -> u64 {
         self.read(|tree| {
-            let range = |key: &Key| ahead(tree.range(&key[..]..).unwrap(), count);
+            let range = |key: &&[u8]| ahead(tree.range(*key..).unwrap(), count);
             keys.iter().map(range).fold(0, u64::wrapping_add)
         })
     }
@@ -80,7 +80,7 @@ impl Peer for Canopy {
         self.read(|tree| ahead(tree.iter().unwrap(), usize::MAX))
     }
 
-    fn put(&self, key: &Key, value: &Value) {
+    fn put(&self, key: &[u8], value: &[u8]) {
         self.write(&mut |tree| tree.insert(key, value).expect("canopydb inserts"));
     }
 
@@ -100,8 +100,25 @@ impl Peer for Canopy {
         });
     }
 
+    fn len(&self) -> u64 {
+        self.read(|tree| tree.len())
+    }
+
+    fn hold(&self) -> Box<dyn Held + '_> {
+        Box::new(self.db.begin_read().unwrap())
+    }
+
+    fn checkpoint(&self) {
+        self.db.checkpoint().expect("canopydb checkpoints");
+    }
+
     fn session(&self) -> Box<dyn Session + '_> {
         Box::new(self)
+    }
+
+    fn compact(self: Box<Self>) {
+        self.db.compact().expect("canopydb compacts");
+        self.close();
     }
 
     fn close(self: Box<Self>) {
@@ -111,11 +128,15 @@ impl Peer for Canopy {
 }
 
 impl Session for &Canopy {
-    fn get(&mut self, key: &Key) -> u64 {
+    fn get(&mut self, key: &[u8]) -> u64 {
         self.read(|tree| tree.get(key).unwrap().map_or(0, |value| word(&value)))
     }
 
-    fn put(&mut self, key: &Key, value: &Value) {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
         Peer::put(*self, key, value);
+    }
+
+    fn range(&mut self, from: &[u8], len: usize) -> u64 {
+        self.read(|tree| ahead(tree.range(from..).unwrap(), len))
     }
 }

@@ -10,7 +10,7 @@ mod rocks_peer;
 #[cfg(feature = "sqlite")]
 mod sqlite_peer;
 
-use crate::entries::{Key, Value};
+use crate::entries::{Data, Key, Value};
 use std::{fs, path::Path};
 
 pub use canopy_peer::Canopy;
@@ -41,29 +41,45 @@ pub enum Mode {
 /// One store.
 pub trait Peer: Sync {
     /// Gets each key under one snapshot; the sum of what the values begin with.
-    fn gets(&self, keys: &[Key]) -> u64;
+    fn gets(&self, keys: &[&[u8]]) -> u64;
     /// Gets `count` entries of `entries`, each asked for by the one before.
-    fn gets_dependent(&self, start: u64, count: usize, entries: u64) -> u64;
+    fn gets_dependent(&self, data: Data, start: u64, count: usize, entries: u64) -> u64;
     /// Gets each key in a transaction of its own, the cheapest way that sees new commits.
-    fn gets_each(&self, keys: &[Key]) -> u64;
+    fn gets_each(&self, keys: &[&[u8]]) -> u64;
     /// Gets keys in groups of `group` under one snapshot; a loop of gets where there is no call for
     /// it.
-    fn get_many(&self, keys: &[Key], group: usize) -> u64 {
+    fn get_many(&self, keys: &[&[u8]], group: usize) -> u64 {
         let _ = group;
         self.gets(keys)
     }
     /// Reads `len` entries from each key on; the sum of what keys and values begin with.
-    fn ranges(&self, keys: &[Key], len: usize) -> u64;
+    fn ranges(&self, keys: &[&[u8]], len: usize) -> u64;
     /// Reads every entry in order; the sum of what keys and values begin with.
     fn scan(&self) -> u64;
     /// Inserts one entry in a transaction of its own.
-    fn put(&self, key: &Key, value: &Value);
+    fn put(&self, key: &[u8], value: &[u8]);
     /// Inserts entries in one transaction, in the order given, by the way that suits the peer best.
     fn batch(&self, entries: &mut Entries<'_>);
+    /// As [`batch`](Self::batch), for more entries than memory should hold at once.
+    fn bulk(&self, entries: &mut Entries<'_>) {
+        self.batch(entries);
+    }
+    /// As [`bulk`](Self::bulk), of entries in order into a store that holds none behind them.
+    fn sorted(&self, entries: &mut Entries<'_>) {
+        self.bulk(entries);
+    }
     /// Removes entries in one transaction, in the order given.
     fn remove(&self, keys: &mut Keys<'_>);
+    /// The number of entries.
+    fn len(&self) -> u64;
+    /// What keeps the state of now readable, until it is dropped.
+    fn hold(&self) -> Box<dyn Held + '_>;
+    /// Has everything committed so far written to its place: the peer's name for it differs.
+    fn checkpoint(&self);
     /// What one thread of several works through.
     fn session(&self) -> Box<dyn Session + '_>;
+    /// Makes the files as small as the peer can, and closes.
+    fn compact(self: Box<Self>);
     /// Writes everything to its place and lets go of the store.
     fn close(self: Box<Self>);
 }
@@ -71,10 +87,17 @@ pub trait Peer: Sync {
 /// One thread's way into a peer: each call sees what was committed before it.
 pub trait Session {
     /// Gets one key; what its value begins with.
-    fn get(&mut self, key: &Key) -> u64;
+    fn get(&mut self, key: &[u8]) -> u64;
     /// Inserts one entry in a transaction of its own.
-    fn put(&mut self, key: &Key, value: &Value);
+    fn put(&mut self, key: &[u8], value: &[u8]);
+    /// Reads `len` entries from a key on; the sum of what keys and values begin with.
+    fn range(&mut self, from: &[u8], len: usize) -> u64;
 }
+
+/// A state that is held.
+pub trait Held {}
+
+impl<T> Held for T {}
 
 /// The names of the peers, the one that others are compared with first.
 pub const NAMES: &[&str] = &[
@@ -96,7 +119,7 @@ pub fn open(name: &str, dir: &Path, mode: Mode) -> Box<dyn Peer> {
         "recto" => Box::new(Recto::open(dir, mode)),
         "lmdb" => Box::new(Lmdb::open(dir, mode)),
         "redb" => Box::new(Redb::open(dir, mode)),
-        "fjall" => Box::new(Fjall::open(dir, mode)),
+        "fjall" => Box::new(Fjall::open(dir, mode, false)),
         "canopydb" => Box::new(Canopy::open(dir, mode)),
         #[cfg(feature = "rocksdb")]
         "rocksdb" => Box::new(Rocks::open(dir, mode)),
@@ -104,6 +127,11 @@ pub fn open(name: &str, dir: &Path, mode: Mode) -> Box<dyn Peer> {
         "sqlite" => Box::new(Sqlite::open(dir, mode)),
         _ => panic!("no peer is called {name}"),
     }
+}
+
+/// As [`open`], for large values, where that makes a difference to the peer.
+pub fn open_large(name: &str, dir: &Path, mode: Mode) -> Box<dyn Peer> {
+    if name == "fjall" { Box::new(Fjall::open(dir, mode, true)) } else { open(name, dir, mode) }
 }
 
 /// The bytes of every file below `dir`.
@@ -117,8 +145,15 @@ pub fn file_bytes(dir: &Path) -> u64 {
         .sum()
 }
 
-/// What is added up of a value, so that it must be looked at.
+/// What is added up of a value, so that it must be looked at: its first word, of a long one all.
 #[inline]
 pub fn word(bytes: &[u8]) -> u64 {
+    if bytes.len() > LONG_BYTES {
+        let words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        return words.fold(0, u64::wrapping_add);
+    }
     bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
 }
+
+/// Longer than any value of the data sets.
+const LONG_BYTES: usize = 4096;

@@ -1,12 +1,13 @@
 //! recto itself.
 
-use super::{Entries, Keys, Mode, Peer, Session, word};
-use crate::entries::{self, KEY_BYTES, Key, VALUE_BYTES, Value};
-use recto::{Batch, Durability, Options, Reader, Stats, Store, Table, TableRef, WriteTx};
+use super::{Entries, Held, Keys, Mode, Peer, Session, word};
+use crate::entries::{self, Data, Key, Value};
+use recto::{
+    Batch, Budget, Durability, Options, Reader, Stats, Store, Table, TableRef, TableTypes, WriteTx,
+};
 use std::path::Path;
 
 const ENTRIES: Table<&[u8], &[u8]> = Table::new("entries");
-const ARRAYS: Table<[u8; KEY_BYTES], [u8; VALUE_BYTES]> = Table::new("arrays");
 
 /// A store of ours.
 pub struct Recto {
@@ -29,8 +30,8 @@ impl Recto {
     }
 
     /// As `gets_each`, by the call for one get.
-    pub fn gets_by_store(&self, keys: &[Key]) -> u64 {
-        let get = |key: &Key| self.store.get(&ENTRIES, key).unwrap().map_or(0, |v| word(&v));
+    pub fn gets_by_store(&self, keys: &[&[u8]]) -> u64 {
+        let get = |key: &&[u8]| self.store.get(&ENTRIES, key).unwrap().map_or(0, |v| word(&v));
         keys.iter().map(get).fold(0, u64::wrapping_add)
     }
 
@@ -48,17 +49,12 @@ impl Recto {
 
     /// Inserts entries by the bulk path.
     pub fn extend(&self, entries: &[(Key, Value)]) {
-        let entries = entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        let entries = entries.iter().map(|(key, value)| (&key[..], &value[..]));
         self.store.write(|tx| tx.table(&ENTRIES)?.extend(entries)).expect("recto extends");
     }
 
-    /// As [`extend`](Self::extend), into a table whose entries need not lie in memory before.
-    pub fn extend_arrays(&self, entries: &mut Entries<'_>) {
-        self.store.write(|tx| tx.table(&ARRAYS)?.extend(entries)).expect("recto extends");
-    }
-
     /// Inserts one entry as a batch and does not wait.
-    pub fn submit(&self, key: &Key, value: &Value) -> recto::Commit {
+    pub fn submit(&self, key: &[u8], value: &[u8]) -> recto::Commit {
         let mut batch = Batch::new();
         batch.insert(&ENTRIES, key, value);
         self.store.submit(batch).expect("recto takes a batch")
@@ -70,37 +66,37 @@ fn options(durability: Durability) -> Options {
 }
 
 impl Peer for Recto {
-    fn gets(&self, keys: &[Key]) -> u64 {
+    fn gets(&self, keys: &[&[u8]]) -> u64 {
         let snapshot = self.store.snapshot();
         let table = snapshot.table(&ENTRIES).unwrap();
-        let get = |key: &Key| table.get(key).unwrap().map_or(0, word);
+        let get = |key: &&[u8]| table.get(key).unwrap().map_or(0, word);
         keys.iter().map(get).fold(0, u64::wrapping_add)
     }
 
-    fn gets_dependent(&self, start: u64, count: usize, of: u64) -> u64 {
+    fn gets_dependent(&self, data: Data, start: u64, count: usize, of: u64) -> u64 {
         let snapshot = self.store.snapshot();
         let table = snapshot.table(&ENTRIES).unwrap();
         (0..count as u64).fold(start, |i, step| {
-            let found = table.get(&entries::key(i)).unwrap();
+            let found = table.get(&data.key(i)).unwrap();
             entries::next(found.unwrap_or_default(), step, of)
         })
     }
 
-    fn gets_each(&self, keys: &[Key]) -> u64 {
+    fn gets_each(&self, keys: &[&[u8]]) -> u64 {
         let mut reader = self.store.reader();
-        let mut get = |key: &Key| {
+        let mut get = |key: &&[u8]| {
             let table = reader.snapshot().table(&ENTRIES).unwrap();
             table.get(key).unwrap().map_or(0, word)
         };
         keys.iter().map(&mut get).fold(0, u64::wrapping_add)
     }
 
-    fn get_many(&self, keys: &[Key], group: usize) -> u64 {
+    fn get_many(&self, keys: &[&[u8]], group: usize) -> u64 {
         let snapshot = self.store.snapshot();
         let table = snapshot.table(&ENTRIES).unwrap();
         let mut sum = 0_u64;
         for keys in keys.chunks(group) {
-            let values = table.get_many(keys.iter().map(Key::as_slice)).unwrap();
+            let values = table.get_many(keys.iter().copied()).unwrap();
             sum = values.iter().flatten().map(|value| word(value)).fold(sum, u64::wrapping_add);
         }
         sum
@@ -115,13 +111,13 @@ impl Peer for Recto {
         })
     }
 
-    fn ranges(&self, keys: &[Key], count: usize) -> u64 {
+    fn ranges(&self, keys: &[&[u8]], count: usize) -> u64 {
         let snapshot = self.store.snapshot();
         let table = snapshot.table(&ENTRIES).unwrap();
         keys.iter().map(|key| ahead(&table, key, count)).fold(0, u64::wrapping_add)
     }
 
-    fn put(&self, key: &Key, value: &Value) {
+    fn put(&self, key: &[u8], value: &[u8]) {
         self.store.write(|tx| tx.table(&ENTRIES)?.insert(key, value)).expect("recto inserts");
     }
 
@@ -133,6 +129,12 @@ impl Peer for Recto {
         self.store.submit(batch).expect("recto takes a batch").wait().expect("recto commits");
     }
 
+    fn bulk(&self, entries: &mut Entries<'_>) {
+        let types = TableTypes::of::<&[u8], &[u8]>();
+        let extend = |tx: &mut WriteTx<'_>| tx.raw_table(ENTRIES.name(), &types)?.extend(entries);
+        self.store.write(extend).expect("recto extends");
+    }
+
     fn remove(&self, keys: &mut Keys<'_>) {
         let mut batch = Batch::new();
         for key in keys {
@@ -141,8 +143,25 @@ impl Peer for Recto {
         self.store.submit(batch).expect("recto takes a batch").wait().expect("recto commits");
     }
 
+    fn len(&self) -> u64 {
+        self.store.snapshot().table(&ENTRIES).unwrap().len().unwrap()
+    }
+
+    fn hold(&self) -> Box<dyn Held + '_> {
+        Box::new(self.store.snapshot())
+    }
+
+    fn checkpoint(&self) {
+        self.store.checkpoint().expect("recto checkpoints");
+    }
+
     fn session(&self) -> Box<dyn Session + '_> {
         Box::new(Handle { store: &self.store, reader: self.store.reader() })
+    }
+
+    fn compact(self: Box<Self>) {
+        while !self.store.compact(Budget::pages(1000)).expect("recto compacts").is_done {}
+        self.close();
     }
 
     fn close(self: Box<Self>) {
@@ -150,8 +169,8 @@ impl Peer for Recto {
     }
 }
 
-fn ahead(table: &TableRef<'_, &[u8], &[u8]>, from: &Key, count: usize) -> u64 {
-    table.range(&from[..]..).unwrap().take(count).fold(0, |sum, entry| {
+fn ahead(table: &TableRef<'_, &[u8], &[u8]>, from: &[u8], count: usize) -> u64 {
+    table.range(from..).unwrap().take(count).fold(0, |sum, entry| {
         let (key, value) = entry.unwrap();
         sum.wrapping_add(word(key)).wrapping_add(word(value))
     })
@@ -164,12 +183,16 @@ struct Handle<'s> {
 }
 
 impl Session for Handle<'_> {
-    fn get(&mut self, key: &Key) -> u64 {
+    fn get(&mut self, key: &[u8]) -> u64 {
         let table = self.reader.snapshot().table(&ENTRIES).unwrap();
         table.get(key).unwrap().map_or(0, word)
     }
 
-    fn put(&mut self, key: &Key, value: &Value) {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
         self.store.write(|tx| tx.table(&ENTRIES)?.insert(key, value)).expect("recto inserts");
+    }
+
+    fn range(&mut self, from: &[u8], len: usize) -> u64 {
+        ahead(&self.reader.snapshot().table(&ENTRIES).unwrap(), from, len)
     }
 }

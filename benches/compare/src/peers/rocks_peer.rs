@@ -1,7 +1,7 @@
 //! RocksDB, with a block cache that everything fits into and bloom filters, uncompressed.
 
-use super::{Entries, Keys, Mode, Peer, Session, word};
-use crate::entries::{self, Key, Value};
+use super::{Entries, Held, Keys, Mode, Peer, Session, word};
+use crate::entries::{self, Data};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, WriteBatch,
     WriteOptions,
@@ -43,33 +43,33 @@ impl Rocks {
 }
 
 impl Peer for Rocks {
-    fn gets(&self, keys: &[Key]) -> u64 {
+    fn gets(&self, keys: &[&[u8]]) -> u64 {
         let snapshot = self.db.snapshot();
-        let get = |key: &Key| snapshot.get_pinned(key).unwrap().map_or(0, |value| word(&value));
+        let get = |key: &&[u8]| snapshot.get_pinned(key).unwrap().map_or(0, |value| word(&value));
         keys.iter().map(get).fold(0, u64::wrapping_add)
     }
 
-    fn gets_dependent(&self, start: u64, count: usize, of: u64) -> u64 {
+    fn gets_dependent(&self, data: Data, start: u64, count: usize, of: u64) -> u64 {
         let snapshot = self.db.snapshot();
         (0..count as u64).fold(start, |i, step| {
-            let found = snapshot.get_pinned(entries::key(i)).unwrap();
+            let found = snapshot.get_pinned(data.key(i)).unwrap();
             found.map_or(0, |value| entries::next(&value, step, of))
         })
     }
 
-    fn gets_each(&self, keys: &[Key]) -> u64 {
-        let get = |key: &Key| self.db.get_pinned(key).unwrap().map_or(0, |value| word(&value));
+    fn gets_each(&self, keys: &[&[u8]]) -> u64 {
+        let get = |key: &&[u8]| self.db.get_pinned(key).unwrap().map_or(0, |value| word(&value));
         keys.iter().map(get).fold(0, u64::wrapping_add)
     }
 
-    fn get_many(&self, keys: &[Key], group: usize) -> u64 {
+    fn get_many(&self, keys: &[&[u8]], group: usize) -> u64 {
         let snapshot = self.db.snapshot();
         let groups = keys.chunks(group).flat_map(|keys| snapshot.multi_get(keys));
         groups.map(|value| value.unwrap().map_or(0, |v| word(&v))).fold(0, u64::wrapping_add)
     }
 
-    fn ranges(&self, keys: &[Key], count: usize) -> u64 {
-        let range = |key: &Key| self.ahead(IteratorMode::From(key, Direction::Forward), count);
+    fn ranges(&self, keys: &[&[u8]], count: usize) -> u64 {
+        let range = |key: &&[u8]| self.ahead(IteratorMode::From(key, Direction::Forward), count);
         keys.iter().map(range).fold(0, u64::wrapping_add)
     }
 
@@ -77,7 +77,7 @@ impl Peer for Rocks {
         self.ahead(IteratorMode::Start, usize::MAX)
     }
 
-    fn put(&self, key: &Key, value: &Value) {
+    fn put(&self, key: &[u8], value: &[u8]) {
         self.db.put_opt(key, value, &self.written()).expect("rocksdb puts");
     }
 
@@ -97,8 +97,26 @@ impl Peer for Rocks {
         self.db.write_opt(&batch, &self.written()).expect("rocksdb writes");
     }
 
+    /// RocksDB keeps no exact count: it is a scan.
+    fn len(&self) -> u64 {
+        self.db.iterator(IteratorMode::Start).count() as u64
+    }
+
+    fn hold(&self) -> Box<dyn Held + '_> {
+        Box::new(self.db.snapshot())
+    }
+
+    fn checkpoint(&self) {
+        self.db.flush().expect("rocksdb flushes");
+    }
+
     fn session(&self) -> Box<dyn Session + '_> {
         Box::new(self)
+    }
+
+    fn compact(self: Box<Self>) {
+        self.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        self.close();
     }
 
     fn close(self: Box<Self>) {
@@ -107,11 +125,15 @@ impl Peer for Rocks {
 }
 
 impl Session for &Rocks {
-    fn get(&mut self, key: &Key) -> u64 {
+    fn get(&mut self, key: &[u8]) -> u64 {
         self.db.get_pinned(key).unwrap().map_or(0, |value| word(&value))
     }
 
-    fn put(&mut self, key: &Key, value: &Value) {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
         Peer::put(*self, key, value);
+    }
+
+    fn range(&mut self, from: &[u8], len: usize) -> u64 {
+        self.ahead(IteratorMode::From(from, Direction::Forward), len)
     }
 }

@@ -1,8 +1,8 @@
 //! SQLite, as a table without row ids, in WAL mode, with a cache that everything fits into.
 
-use super::{Entries, Keys, Mode, Peer, Session, word};
-use crate::entries::{self, Key, Value};
-use rusqlite::{Connection, OptionalExtension};
+use super::{Entries, Held, Keys, Mode, Peer, Session, word};
+use crate::entries::{self, Data};
+use rusqlite::Connection;
 use std::{
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard},
@@ -14,11 +14,13 @@ const RANGE: &str = "SELECT key, value FROM entries WHERE key >= ?1 ORDER BY key
 const PUT: &str = "INSERT OR REPLACE INTO entries (key, value) VALUES (?1, ?2)";
 const REMOVE: &str = "DELETE FROM entries WHERE key = ?1";
 
-/// An SQLite database; each session has a connection of its own.
+/// An SQLite database. Writes go through one connection, as SQLite has one writer; a session has a
+/// connection of its own, and so has each thread that reads at a time.
 pub struct Sqlite {
     file: PathBuf,
     mode: Mode,
     connection: Mutex<Connection>,
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl Sqlite {
@@ -32,7 +34,16 @@ impl Sqlite {
                  WITHOUT ROWID",
             )
             .expect("sqlite makes a table");
-        Sqlite { file, mode, connection: Mutex::new(connection) }
+        Sqlite { file, mode, connection: Mutex::new(connection), idle: Mutex::default() }
+    }
+
+    /// Reads through a connection that nobody else uses, in one transaction if that is asked for.
+    fn read(&self, is_one: bool, read: impl FnOnce(&Connection) -> u64) -> u64 {
+        let idle = self.idle.lock().unwrap().pop();
+        let mut connection = idle.unwrap_or_else(|| connect(&self.file, self.mode));
+        let sum = if is_one { read(&connection.transaction().unwrap()) } else { read(&connection) };
+        self.idle.lock().unwrap().push(connection);
+        sum
     }
 
     fn own(&self) -> MutexGuard<'_, Connection> {
@@ -52,9 +63,12 @@ fn connect(file: &Path, mode: Mode) -> Connection {
     connection
 }
 
-fn get(connection: &Connection, key: &Key) -> Option<Value> {
+/// What `read` makes of a key's value, which is lent.
+fn get(connection: &Connection, key: &[u8], read: impl FnOnce(&[u8]) -> u64) -> u64 {
     let mut statement = connection.prepare_cached(GET).unwrap();
-    statement.query_row([&key[..]], |row| row.get(0)).optional().unwrap()
+    let mut rows = statement.query([key]).unwrap();
+    let row = rows.next().unwrap();
+    row.map_or(0, |row| read(row.get_ref(0).unwrap().as_blob().unwrap()))
 }
 
 fn ahead(connection: &Connection, from: &[u8], count: i64) -> u64 {
@@ -69,44 +83,41 @@ fn ahead(connection: &Connection, from: &[u8], count: i64) -> u64 {
     sum
 }
 
-fn put(connection: &Connection, key: &Key, value: &Value) {
+fn put(connection: &Connection, key: &[u8], value: &[u8]) {
     let mut statement = connection.prepare_cached(PUT).unwrap();
-    statement.execute((&key[..], &value[..])).expect("sqlite inserts");
+    statement.execute((key, value)).expect("sqlite inserts");
 }
 
 impl Peer for Sqlite {
-    fn gets(&self, keys: &[Key]) -> u64 {
-        let mut connection = self.own();
-        let tx = connection.transaction().unwrap();
-        keys.iter().map(|key| get(&tx, key).map_or(0, |v| word(&v))).fold(0, u64::wrapping_add)
+    fn gets(&self, keys: &[&[u8]]) -> u64 {
+        self.read(true, |tx| keys.iter().map(|key| get(tx, key, word)).fold(0, u64::wrapping_add))
     }
 
-    fn gets_dependent(&self, start: u64, count: usize, of: u64) -> u64 {
-        let mut connection = self.own();
-        let tx = connection.transaction().unwrap();
-        (0..count as u64).fold(start, |i, step| {
-            get(&tx, &entries::key(i)).map_or(0, |value| entries::next(&value, step, of))
+    fn gets_dependent(&self, data: Data, start: u64, count: usize, of: u64) -> u64 {
+        self.read(true, |tx| {
+            (0..count as u64).fold(start, |i, step| {
+                get(tx, &data.key(i), |value| entries::next(value, step, of))
+            })
         })
     }
 
-    fn gets_each(&self, keys: &[Key]) -> u64 {
-        let connection = self.own();
-        let get = |key: &Key| get(&connection, key).map_or(0, |value| word(&value));
-        keys.iter().map(get).fold(0, u64::wrapping_add)
+    fn gets_each(&self, keys: &[&[u8]]) -> u64 {
+        self.read(false, |connection| {
+            keys.iter().map(|key| get(connection, key, word)).fold(0, u64::wrapping_add)
+        })
     }
 
-    fn ranges(&self, keys: &[Key], count: usize) -> u64 {
-        let mut connection = self.own();
-        let tx = connection.transaction().unwrap();
-        let range = |key: &Key| ahead(&tx, key, count as i64);
-        keys.iter().map(range).fold(0, u64::wrapping_add)
+    fn ranges(&self, keys: &[&[u8]], count: usize) -> u64 {
+        self.read(true, |tx| {
+            keys.iter().map(|key| ahead(tx, key, count as i64)).fold(0, u64::wrapping_add)
+        })
     }
 
     fn scan(&self) -> u64 {
-        ahead(&self.own(), &[], i64::MAX)
+        self.read(true, |tx| ahead(tx, &[], i64::MAX))
     }
 
-    fn put(&self, key: &Key, value: &Value) {
+    fn put(&self, key: &[u8], value: &[u8]) {
         put(&self.own(), key, value);
     }
 
@@ -128,11 +139,36 @@ impl Peer for Sqlite {
         tx.commit().expect("sqlite commits");
     }
 
+    fn len(&self) -> u64 {
+        let count = self.own().query_row("SELECT count(*) FROM entries", [], |row| row.get(0));
+        count.expect("sqlite counts")
+    }
+
+    fn hold(&self) -> Box<dyn Held + '_> {
+        let connection = connect(&self.file, self.mode);
+        // A snapshot is taken by the first read.
+        connection.execute_batch("BEGIN").expect("sqlite begins");
+        ahead(&connection, &[], 1);
+        Box::new(connection)
+    }
+
+    /// As far as readers let it.
+    fn checkpoint(&self) {
+        let connection = connect(&self.file, self.mode);
+        connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)").expect("sqlite checkpoints");
+    }
+
     fn session(&self) -> Box<dyn Session + '_> {
         Box::new(connect(&self.file, self.mode))
     }
 
+    fn compact(self: Box<Self>) {
+        self.own().execute_batch("VACUUM").expect("sqlite compacts");
+        self.close();
+    }
+
     fn close(self: Box<Self>) {
+        drop(self.idle);
         let connection = self.connection.into_inner().unwrap();
         connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("sqlite checkpoints");
         connection.close().expect("sqlite closes");
@@ -140,11 +176,15 @@ impl Peer for Sqlite {
 }
 
 impl Session for Connection {
-    fn get(&mut self, key: &Key) -> u64 {
-        get(self, key).map_or(0, |value| word(&value))
+    fn get(&mut self, key: &[u8]) -> u64 {
+        get(self, key, word)
     }
 
-    fn put(&mut self, key: &Key, value: &Value) {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
         put(self, key, value);
+    }
+
+    fn range(&mut self, from: &[u8], len: usize) -> u64 {
+        ahead(self, from, len as i64)
     }
 }
