@@ -5,10 +5,11 @@
 use crate::{
     clock::{Took, time},
     entries::{Data, Random},
-    peers::{Mode, Peer, Session},
+    peers::{self, Mode, Peer, Session},
     rows::{By, Contestant, Question, Run},
 };
 use std::{
+    cell::RefCell,
     hint::black_box,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
@@ -25,7 +26,7 @@ const LONG: Duration = Duration::from_secs(2);
 const THREADS: [u64; 6] = [1, 2, 5, 10, 20, 50];
 
 /// What a thread does.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Read,
     Write,
@@ -43,7 +44,14 @@ struct Load {
 
 /// The stores, made for the first row that is wanted: what is put replaces what is there, so that
 /// all rows find as many entries.
-type Stores = Vec<(&'static str, TempDir, Box<dyn Peer>)>;
+type Stores = Vec<Store>;
+
+/// A store that is open but for the moment at the end of a round of writes.
+struct Store {
+    name: &'static str,
+    dir: TempDir,
+    peer: RefCell<Option<Box<dyn Peer>>>,
+}
 
 /// Runs all rows that are wanted.
 pub fn run(run: &Run<'_>) {
@@ -71,32 +79,60 @@ fn opened<'s>(run: &Run<'_>, entries: u64, stores: &'s mut Stores) -> &'s Stores
     if stores.is_empty() {
         stores.extend(run.names.iter().map(|&name| {
             let (dir, peer) = run.filled(name, entries, Mode::NoSync);
-            (name, dir, peer)
+            Store { name, dir, peer: RefCell::new(Some(peer)) }
         }));
     }
     stores
 }
 
 fn short(run: &Run<'_>, title: String, load: Load, stores: &Stores) {
-    let threads = load.threads;
-    let cases = stores.iter().map(|(name, _, peer)| {
-        Contestant::timed(name, move |round| {
-            all_at_once(&**peer, load, round as u64);
-            threads * EACH
+    let operations = load.threads * EACH;
+    let cases = stores.iter().map(|store| {
+        Contestant::own(store.name, move |round| {
+            let work = |peer: &dyn Peer| all_at_once(peer, load, round as u64);
+            (operations, store.timed(load.work, work).1)
         })
     });
-    let terms =
-        format!("not durable; {threads} threads; clock: 1,000 operations each, threads' start");
+    let what = "threads' start, 1,000 operations each";
+    let terms = format!("not durable; {} threads; clock: {what}{}", load.threads, close(load.work));
     run.row(&Question::new(title, terms, By::Wall), run.rounds.min(5), cases.collect());
 }
 
 fn long(run: &Run<'_>, title: String, load: Load, stores: &Stores) {
-    let cases = stores.iter().map(|(name, _, peer)| {
-        Contestant::own(name, move |round| until_over(&**peer, load, round as u64))
+    let cases = stores.iter().map(|store| {
+        Contestant::own(store.name, move |round| {
+            store.timed(load.work, |peer| until_over(peer, load, round as u64))
+        })
     });
-    let threads = load.threads;
-    let terms = format!("not durable; {threads} threads; clock: 2 s of operations, no close");
+    let terms = format!(
+        "not durable; {} threads; clock: 2 s of operations{}",
+        load.threads,
+        close(load.work)
+    );
     run.row(&Question::new(title, terms, By::Rate), run.few_rounds(), cases.collect());
+}
+
+/// What else is in the clock.
+fn close(work: Work) -> &'static str {
+    if work == Work::Read { "" } else { ", close" }
+}
+
+impl Store {
+    /// Runs `work`, and closes the store within the clock if it writes.
+    fn timed<T>(&self, work: Work, run: impl FnOnce(&dyn Peer) -> T) -> (T, Took) {
+        let peer = self.peer.take().expect("the store is open between rounds");
+        let ((peer, done), took) = time(|| {
+            let done = run(&*peer);
+            if work == Work::Read {
+                return (Some(peer), done);
+            }
+            peer.close();
+            (None, done)
+        });
+        let open = || peers::open(self.name, self.dir.path(), Mode::NoSync);
+        *self.peer.borrow_mut() = Some(peer.unwrap_or_else(open));
+        (done, took)
+    }
 }
 
 impl Load {
@@ -127,27 +163,25 @@ fn all_at_once(peer: &dyn Peer, load: Load, round: u64) {
     });
 }
 
-/// Operations of all threads until the time is over.
-fn until_over(peer: &dyn Peer, load: Load, round: u64) -> (u64, Took) {
+/// Operations of all threads until the time is over; how many they were.
+fn until_over(peer: &dyn Peer, load: Load, round: u64) -> u64 {
     let (is_over, done) = (AtomicBool::new(false), AtomicU64::new(0));
-    let ((), took) = time(|| {
-        thread::scope(|scope| {
-            for number in 0..load.threads {
-                let (is_over, done) = (&is_over, &done);
-                scope.spawn(move || {
-                    let mut session = peer.session();
-                    let mut random = Random::new(round * 1000 + number);
-                    let mut count = 0;
-                    while !is_over.load(Relaxed) {
-                        load.step(&mut *session, count, &mut random);
-                        count += 1;
-                    }
-                    done.fetch_add(count, Relaxed);
-                });
-            }
-            thread::sleep(LONG);
-            is_over.store(true, Relaxed);
-        });
+    thread::scope(|scope| {
+        for number in 0..load.threads {
+            let (is_over, done) = (&is_over, &done);
+            scope.spawn(move || {
+                let mut session = peer.session();
+                let mut random = Random::new(round * 1000 + number);
+                let mut count = 0;
+                while !is_over.load(Relaxed) {
+                    load.step(&mut *session, count, &mut random);
+                    count += 1;
+                }
+                done.fetch_add(count, Relaxed);
+            });
+        }
+        thread::sleep(LONG);
+        is_over.store(true, Relaxed);
     });
-    (done.into_inner(), took)
+    done.into_inner()
 }

@@ -46,7 +46,11 @@ pub fn run(run: &Run<'_>) {
         let each = run.operations(each);
         let title = format!("durable one-key commits, {clients} clients, per commit");
         if run.wants(&title) {
-            durable(run, title, clients, each);
+            durable(run, title.clone(), clients, each);
+        }
+        let title = format!("{title}, close in the clock");
+        if run.wants(&title) {
+            durable_and_closed(run, title, clients, each);
         }
     }
     for with_close in [false, true] {
@@ -98,6 +102,26 @@ fn durable(run: &Run<'_>, title: String, clients: u64, each: u64) {
     let bytes = (after.log_bytes_written - before.log_bytes_written) as f64 / commits;
     let figure = format!("{syncs:.3} syncs, {bytes:.0} bytes of log");
     run.report.remark(&question.title, "recto: per commit", figure);
+}
+
+/// The same, each round on a copy of a filled store that is closed at its end.
+fn durable_and_closed(run: &Run<'_>, title: String, clients: u64, each: u64) {
+    let mut probe = Probe::new(run.root).expect("a probe of the disk");
+    let (data, entries) = (run.data, preloaded(run));
+    let cases = run.names.iter().map(|&name| {
+        Contestant::own(name, move |round| {
+            let (_dir, peer) = run.filled(name, entries, Mode::Durable);
+            let ((), took) = time(|| {
+                commit_from(&*peer, data, clients, each, round as u64);
+                peer.close();
+            });
+            (clients * each, took)
+        })
+    });
+    let held = count(entries);
+    let terms = format!("durable; {clients} threads; clock: commits into {held}, and close");
+    let question = Question::new(title, terms, By::Wall);
+    run.row_probed(&question, run.few_rounds(), cases.collect(), Some(&mut probe));
 }
 
 /// Commits `each` keys from each of `clients` threads.

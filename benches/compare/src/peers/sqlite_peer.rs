@@ -140,8 +140,9 @@ impl Peer for Sqlite {
     }
 
     fn len(&self) -> u64 {
-        let count = self.own().query_row("SELECT count(*) FROM entries", [], |row| row.get(0));
-        count.expect("sqlite counts")
+        let count = "SELECT count(*) FROM entries";
+        let count = self.own().query_row(count, [], |row| row.get::<_, i64>(0));
+        count.expect("sqlite counts") as u64
     }
 
     fn hold(&self) -> Box<dyn Held + '_> {
