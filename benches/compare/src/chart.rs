@@ -11,11 +11,11 @@ use plotters::{
 };
 use std::{fmt, io};
 
-const WIDTH: i32 = 1000;
+const WIDTH: i32 = 1200;
 const ROW: i32 = 16;
 /// Where bars begin that are as long as can be to the left, and where those to the right end.
 const LEFT: i32 = 330;
-const RIGHT: i32 = 900;
+const RIGHT: i32 = 1100;
 /// The least and the greatest ratio that is drawn to scale, as powers of two.
 const LEAST: f64 = -4.0;
 const MOST: f64 = 6.0;
@@ -41,7 +41,7 @@ pub fn draw(about: &str, lines: &[Line]) -> io::Result<String> {
     let bars: Vec<&Line> = lines.iter().filter(|line| line.ratio.is_some()).collect();
     let groups: Vec<&[&Line]> = bars.chunk_by(|a, b| a.title == b.title).collect();
     let about: Vec<&str> = about.lines().collect();
-    let rows = about.len() + 2 + groups.iter().map(|group| group.len() + 2).sum::<usize>();
+    let rows = about.len() + 2 + groups.iter().map(|group| group.len() + 3).sum::<usize>();
     let mut picture = String::new();
     let drawn = {
         let size = (WIDTH as u32, (rows as i32 * ROW) as u32);
@@ -68,8 +68,9 @@ where
         y += ROW;
     }
     for group in groups {
-        write(10, y + 2, 13, &format!("{} ({})", group[0].title, group[0].terms))?;
-        y += ROW + 4;
+        write(10, y + 2, 13, &group[0].title)?;
+        write(10, y + ROW + 2, 10, &group[0].terms)?;
+        y += ROW * 2 + 4;
         let steps = (LEAST as i32..=MOST as i32).map(|step| at(f64::from(step).exp2()));
         for x in steps {
             let path = [(x, y - 2), (x, y + ROW * group.len() as i32)];
@@ -122,7 +123,7 @@ mod tests {
         ];
         let picture = draw("about\nthis", &lines).unwrap();
         assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
-        for text in ["recto", "redb", "1.00x", "0.00x", "about", "gets &amp; more (one thread)"] {
+        for text in ["recto", "redb", "1.00x", "0.00x", "about", "gets &amp; more", "one thread"] {
             assert!(picture.contains(text), "{text}");
         }
         assert!(!picture.contains("fjall"));
