@@ -64,12 +64,12 @@ where
     };
     let mut y = ROW / 2;
     for line in about {
-        write(10, y, 11, line)?;
+        write(10, y, 14, line)?;
         y += ROW;
     }
     for group in groups {
-        write(10, y + 2, 13, &group[0].title)?;
-        write(10, y + ROW + 2, 10, &group[0].terms)?;
+        write(10, y + 2, 17, &group[0].title)?;
+        write(10, y + ROW + 2, 13, &group[0].terms)?;
         y += ROW * 2 + 4;
         let steps = (LEAST as i32..=MOST as i32).map(|step| at(f64::from(step).exp2()));
         for x in steps {
@@ -81,9 +81,9 @@ where
             let (one, end) = (at(1.0), at(ratio));
             let corners = [(one.min(end), y), (one.max(end).max(one + 1), y + ROW - 5)];
             let short: String = line.who.chars().take(48).collect();
-            write(20, y, 11, &short)?;
+            write(20, y, 14, &short)?;
             area.draw(&Rectangle::new(corners, colour(&line.who).filled()))?;
-            write(one.max(end) + 6, y, 11, &format!("{ratio:.2}x"))?;
+            write(one.max(end) + 6, y, 14, &format!("{ratio:.2}x"))?;
             y += ROW;
         }
         y += ROW - 4;
