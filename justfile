@@ -13,9 +13,10 @@ loom:
 shuttle seed="1":
     cd shuttle-tests && RECTO_SHUTTLE_SEED={{seed}} RECTO_SHUTTLE_SCHEDULES=1430000 cargo test --release
 
-# One fuzz target (pages, keys, replay, operations, open) for so many seconds.
+# One fuzz target (`cargo fuzz list` names them) for so many seconds. RECTO_FUZZ_MEMORY_MIB=.. sets
+# what foreign bytes may cost beside twice their length: 64 unless told otherwise.
 fuzz target seconds="600":
-    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}} -timeout=20 -len_control=0 -max_len=2048
+    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}} -timeout=5 -len_control=0 -max_len=2048
 
 # Keeps of a target's corpus what covers something.
 fuzz-minimize target:

@@ -6,7 +6,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use recto::{
-    Options, Result, Store, Table,
+    Error, Options, Result, Store, Table,
     internals::{
         page::{
             self, Kind, PageId,
@@ -19,7 +19,7 @@ use recto::{
         wal::{Log, Op},
     },
 };
-use recto_fuzz::{Bytes, Edit, Files, files, storage};
+use recto_fuzz::{Bytes, Edit, Files, files, limit_memory, storage};
 use std::{
     ops::{Bound, Range},
     sync::{Arc, LazyLock},
@@ -265,15 +265,22 @@ fuzz_target!(|input: Input| {
     }
     damage(&input, &mut files);
     let storage: Arc<dyn Storage> = Arc::new(storage(&files).expect("memory does not fail"));
+    let _limit = limit_memory(files.values().map(Vec::len).sum());
     let Ok(store) = open_storage(options(), &storage) else {
         return;
     };
     // Each may be refused; none may fail in another way.
     let _ = read(&store);
-    let _ = store.check();
+    let is_trusted = store.check().is_ok();
     for change in input.writes.iter().take(8) {
-        let _ = write(&store, change);
+        let written = write(&store, change);
+        let is_corrupt = matches!(written, Err(Error::Corrupt(_)));
+        assert!(!is_trusted || !is_corrupt, "{change:?} behind a clean check: {written:?}");
     }
-    let _ = read(&store);
+    let read = read(&store);
+    assert!(!is_trusted || read.is_ok(), "behind a clean check: {read:?}");
+    if is_trusted {
+        store.check().expect("what was checked and then written is clean");
+    }
     let _ = store.close();
 });

@@ -2,11 +2,40 @@
 //! Absent on purpose: anything that a target alone needs.
 
 use arbitrary::Arbitrary;
+use cap::Cap;
 use recto::{
     Result,
     internals::storage::{Storage, memory::MemoryStorage},
 };
-use std::collections::BTreeMap;
+use std::{alloc::System, collections::BTreeMap, env, sync::LazyLock};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// What foreign bytes may cost, beside twice their length, in MiB; `RECTO_FUZZ_MEMORY_MIB` asks for
+/// another limit, to find out how much is really needed.
+static MEMORY_MIB: LazyLock<usize> = LazyLock::new(|| {
+    let asked = env::var("RECTO_FUZZ_MEMORY_MIB").ok();
+    asked.map_or(64, |mib| mib.parse().expect("a number of MiB"))
+});
+
+/// While this is held, more than 64 MiB and twice `len` bytes beyond what is in use now ends the
+/// process, which the fuzzer reports.
+#[must_use]
+pub fn limit_memory(len: usize) -> MemoryLimit {
+    let limit = ALLOCATOR.allocated() + (*MEMORY_MIB << 20) + 2 * len;
+    ALLOCATOR.set_limit(limit).expect("more than is in use");
+    MemoryLimit(())
+}
+
+/// See [`limit_memory`].
+pub struct MemoryLimit(());
+
+impl Drop for MemoryLimit {
+    fn drop(&mut self) {
+        ALLOCATOR.set_limit(usize::MAX).expect("more than is in use");
+    }
+}
 
 /// The files of a store, by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
