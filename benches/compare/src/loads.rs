@@ -8,7 +8,7 @@ use crate::{
     rows::{Run, count, nanoseconds},
 };
 use std::{
-    env,
+    env, fs,
     path::Path,
     process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -128,8 +128,16 @@ fn row(run: &Run<'_>, title: &str, entries: u64, rounds: usize, ways: &[String])
     for round in 0..rounds {
         for i in 0..ways.len() {
             let i = (i + round) % ways.len();
-            let dir = run.dir();
-            loads[i].push(spawn(&ways[i], dir.path(), entries, run.data));
+            let way = &ways[i];
+            if round + 1 == rounds && entries == run.entries && way.ends_with(" insert") {
+                // What is read later is filled this way, too.
+                let (dir, note) = run.loaded(None, way, entries);
+                loads[i].push(spawn(way, &dir, entries, run.data));
+                fs::write(note, []).expect("a note that the store is whole");
+            } else {
+                let dir = run.dir();
+                loads[i].push(spawn(way, dir.path(), entries, run.data));
+            }
         }
     }
     let middle = |loads: &[Loaded], of: fn(&Loaded) -> f64| {

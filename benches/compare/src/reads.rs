@@ -97,13 +97,9 @@ pub fn run(run: &Run<'_>, entries: u64, keep: Option<&Path>) {
     rows(run, &stores, &end);
 }
 
-/// A store filled one way, by a child.
+/// A store filled one way, by a child, unless the row of bulk loads has left it there.
 fn store(run: &Run<'_>, keep: Option<&Path>, way: &str, entries: u64) -> PathBuf {
-    let root = keep.unwrap_or(run.root);
-    // Data set A came first, and its stores keep their names.
-    let of = if run.data == Data::A { String::new() } else { format!(" of {}", run.data) };
-    let dir = root.join(format!("{way} {entries}{of}"));
-    let loaded = root.join(format!("{way} {entries}{of} is loaded"));
+    let (dir, loaded) = run.loaded(keep, way, entries);
     if !loaded.exists() {
         loads::spawn(way, &dir, entries, run.data);
         fs::write(loaded, []).expect("a note that the store is whole");

@@ -3,6 +3,7 @@
 
 use crate::{
     clock::{Took, time},
+    entries::Data,
     peers::{self, Mode, Peer, Recto},
     rows::Run,
 };
@@ -16,6 +17,15 @@ impl Run<'_> {
     /// A directory of its own.
     pub fn dir(&self) -> TempDir {
         tempfile::tempdir_in(self.root).expect("a directory")
+    }
+
+    /// Where a store lies that a child has loaded one way, and the note that it is whole.
+    pub fn loaded(&self, keep: Option<&Path>, way: &str, entries: u64) -> (PathBuf, PathBuf) {
+        let root = keep.unwrap_or(self.root);
+        // Data set A came first, and its stores keep their names.
+        let of = if self.data == Data::A { String::new() } else { format!(" of {}", self.data) };
+        let name = format!("{way} {entries}{of}");
+        (root.join(&name), root.join(format!("{name} is loaded")))
     }
 
     /// A closed store of `name` with the first `entries` entries, in a directory of its own, on the
