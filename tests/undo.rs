@@ -5,7 +5,7 @@ use recto::{
     simulation::{Failure, Fault, SimDisk},
 };
 use std::{
-    sync::{Barrier, mpsc},
+    sync::{Arc, Barrier, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -376,4 +376,29 @@ fn a_group_that_is_not_synced_tells_nobody_what_is_in_it() -> Result<()> {
         assert_eq!(store.get(&OTHER, "ada")?, Some(1));
     }
     Ok(())
+}
+
+#[test]
+fn each_request_that_fails_is_counted_once() {
+    let disk = SimDisk::new();
+    let store = Options::new().page_bytes(4096).open_simulated(&disk).unwrap();
+    store.write(|tx| tx.table(&OTHER)?.insert("one", 1)).unwrap();
+    let (entered, gate) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (theirs, held) = (Arc::clone(&entered), Arc::clone(&gate));
+    let first = store.submit_with(move |_| {
+        theirs.wait();
+        held.wait();
+        Ok(())
+    });
+    entered.wait();
+    let second = store.submit_with(|_| Err::<(), _>(Error::Conflict)).unwrap();
+    let mut batch = Batch::new();
+    batch.insert(&OTHER, "two", 2);
+    let third = store.submit(batch).unwrap();
+    disk.fail(Fault { failure: Failure::Io, nth: 0, sticky: true });
+    gate.wait();
+    assert!(first.unwrap().durable().wait().is_err());
+    assert!(second.durable().wait().is_err());
+    assert!(third.wait().is_err());
+    assert_eq!(store.stats().failures, 3);
 }

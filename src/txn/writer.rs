@@ -381,7 +381,7 @@ impl Writer {
             if self.log.is_poisoned() {
                 self.engine.pipeline.set_poison(&error);
             }
-            return self.fail(gathered, &error);
+            return self.fail(gathered, commits, &error);
         }
         if self.log.take_wish() {
             self.engine.checkpointer.want_rest();
@@ -420,13 +420,14 @@ impl Writer {
                     ack.durable();
                 }
             }
-            Err(error) => self.fail(gathered, &error),
+            Err(error) => self.fail(gathered, commits, &error),
         }
     }
 
     /// Undoes a whole group that could not be logged; nothing of it was ever seen.
-    fn fail(&mut self, gathered: Gathered, error: &Error) {
-        metrics::add(&self.engine.metrics.failures, gathered.acks.len() as u64);
+    /// Those of its requests that failed by themselves were counted then.
+    fn fail(&mut self, gathered: Gathered, commits: u64, error: &Error) {
+        metrics::add(&self.engine.metrics.failures, commits);
         self.state.undo(gathered.start);
         self.state.pages.commit_group();
         self.settle_undone();
