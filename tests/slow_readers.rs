@@ -1,8 +1,11 @@
 //! Readers that stay: who they are, when they are asked to go, and what they may still read.
 
-use recto::{Error, Event, ManualClock, Options, Store, Table};
+use recto::{
+    Error, Event, ManualClock, Options, Store, Table,
+    simulation::{Failure, Fault, SimDisk},
+};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Barrier, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -15,13 +18,18 @@ type Told = Arc<Mutex<Vec<Event>>>;
 
 /// A store over a clock that stands still, and what it reports.
 fn timed() -> (Store, ManualClock, Told) {
+    let (options, clock, told) = timed_options();
+    (options.open_in_memory().unwrap(), clock, told)
+}
+
+fn timed_options() -> (Options, ManualClock, Told) {
     let (clock, told) = (ManualClock::new(), Told::default());
     let events = Arc::clone(&told);
     let options = Options::new()
         .reader_timeout(TIMEOUT)
         .clock(clock.clone())
         .on_event(move |event| events.lock().unwrap().push(event.clone()));
-    (options.open_in_memory().unwrap(), clock, told)
+    (options, clock, told)
 }
 
 fn put(store: &Store, key: u64) {
@@ -153,4 +161,60 @@ fn an_idle_store_takes_back_what_a_dropped_snapshot_kept() {
     drop(old);
     assert!(settled(&|| store.stats().snapshots == 0), "{:?}", store.stats());
     assert!(waiting() < kept, "{} of {kept} pages wait", waiting());
+}
+
+#[test]
+fn what_a_poisoned_store_shows_is_never_evicted() {
+    let (disk, (options, clock, told)) = (SimDisk::new(), timed_options());
+    let store = options.open_simulated(&disk).unwrap();
+    put(&store, 1);
+    let old = store.snapshot();
+    put(&store, 2);
+    disk.fail(Fault { failure: Failure::Sync, nth: 0, sticky: true });
+    let write = || store.write(|tx| tx.table(&NUMBERS)?.insert(3, 3));
+    write().unwrap_err();
+    clock.advance(TIMEOUT);
+    // Refused, but the writer looks at its clock with each.
+    for _ in 0..2 {
+        assert!(matches!(write(), Err(Error::Poisoned)));
+    }
+    assert!(matches!(old.tables(), Err(Error::SnapshotEvicted { version: 1 })));
+    assert_eq!(store.get(&NUMBERS, 2).unwrap(), Some(2));
+    assert!(!told.lock().unwrap().iter().any(|event| event.to_string().starts_with("version 2")));
+}
+
+/// A version whose successor waits for a slow sync is the newest that there is.
+#[test]
+fn what_is_not_replaced_in_the_eyes_of_readers_is_never_evicted() {
+    let (disk, (options, clock, told)) = (SimDisk::new(), timed_options());
+    let store = options.open_simulated(&disk).unwrap();
+    put(&store, 1);
+    let (newest, gate) = (store.snapshot(), Arc::new(Barrier::new(2)));
+    let held = Arc::clone(&gate);
+    // Two requests of one group, which so is not synced by the writer itself.
+    let first = store.submit_with(move |tx| {
+        held.wait();
+        held.wait();
+        tx.table(&NUMBERS)?.insert(2, 2)
+    });
+    gate.wait();
+    let second = store.submit_with(|tx| tx.table(&NUMBERS)?.insert(3, 3)).unwrap();
+    disk.pause_syncs(Duration::from_secs(1));
+    let commits = store.stats().commits;
+    gate.wait();
+    while store.stats().commits == commits {
+        thread::yield_now();
+    }
+    clock.advance(TIMEOUT);
+    assert_eq!(store.readers().unwrap(), []);
+    assert_eq!(newest.tables().unwrap(), ["numbers"]);
+    assert_eq!(store.get(&NUMBERS, 1).unwrap(), Some(1));
+    assert!(told.lock().unwrap().is_empty());
+    disk.pause_syncs(Duration::ZERO);
+    first.unwrap().wait().unwrap();
+    second.wait().unwrap();
+    // From here on it is.
+    clock.advance(TIMEOUT);
+    assert!(store.readers().unwrap()[0].is_evicted);
+    assert_eq!(store.get(&NUMBERS, 3).unwrap(), Some(3));
 }

@@ -366,12 +366,22 @@ fn a_group_that_is_not_synced_tells_nobody_what_is_in_it() -> Result<()> {
         disk.pause_syncs(Duration::from_millis(200));
         disk.fail(Fault { failure: Failure::Sync, nth: 0, sticky: true });
         let commits = store.stats().commits;
-        let first = store.submit_with(secret)?;
+        let gate = Arc::new(Barrier::new(2));
+        let held = Arc::clone(&gate);
+        let first = store.submit_with(move |tx| {
+            held.wait();
+            held.wait();
+            secret(tx)
+        })?;
+        gate.wait();
+        // A group of one request is synced by the writer itself, which applies nothing meanwhile.
+        let second = store.submit_with(|tx| tx.table(&OTHER)?.insert("alan", 1))?;
+        gate.wait();
         while store.stats().commits == commits {
             thread::yield_now();
         }
         let (told, tells) = spy(&store, way);
-        assert!(first.wait().is_err(), "the sync failed");
+        assert!(first.wait().is_err() && second.wait().is_err(), "the sync failed");
         assert!(!tells, "heard of what was never: {told}");
         assert_eq!(store.get(&OTHER, "ada")?, Some(1));
     }

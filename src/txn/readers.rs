@@ -3,10 +3,13 @@
 //! A snapshot is a count of the version that it shows, and takes part in no list; so what is known
 //! of readers is known of versions. Time runs from when a version was replaced: before that,
 //! whoever holds it costs nothing. Keeps I4: a version that is to be let go of is marked where its
-//! readers look anyway.
+//! readers look anyway; what readers find as the newest never is.
 //! Absent on purpose: freeing. What was lent stays valid; pages go when the last holder does.
 
-use super::{snapshot::View, writer::Writer};
+use super::{
+    snapshot::View,
+    writer::{Engine, Writer},
+};
 use crate::{
     event::Event,
     pager::write::WritePager,
@@ -14,6 +17,9 @@ use crate::{
     sync::Arc,
 };
 use std::{panic::Location, time::Duration};
+
+/// How soon the writer looks again at a version whose successor is not published yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A version that was replaced and is still held: see [`Store::readers`](crate::Store::readers).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +47,8 @@ struct Held {
     version: Version,
     generation: Generation,
     lease: Arc<Lease>,
-    /// When it was replaced; none of the newest.
+    /// When it was replaced in the writer's eyes; none of the newest. While readers still find it
+    /// newest, when that was last seen.
     replaced: Option<Duration>,
     is_warned: bool,
 }
@@ -59,15 +66,22 @@ impl Readers {
         }
     }
 
-    /// Forgets those that have gone, warns of those that are past half of `timeout`, and evicts
-    /// those that are past it. What is to be reported of it.
-    fn sweep(&mut self, now: Duration, timeout: Option<Duration>) -> Vec<Event> {
+    /// Forgets those that have gone; of those before the one that readers find, warns of those past
+    /// half of the time-out, and evicts those past it. `limit` is the time-out, and the generation
+    /// that readers find. What is to be reported of it.
+    fn sweep(&mut self, now: Duration, limit: Option<(Duration, Generation)>) -> Vec<Event> {
         self.held.retain(|held| !held.lease.is_released());
         let mut events = Vec::new();
-        let Some(timeout) = timeout else { return events };
+        let Some((timeout, published)) = limit else { return events };
         for held in &mut self.held {
-            let Some(replaced) = held.replaced else { continue };
-            let (version, age) = (held.version.0, now.saturating_sub(replaced));
+            let Some(replaced) = &mut held.replaced else { continue };
+            if held.generation >= published {
+                // What was to replace it waits for a sync, or has failed: it is all there is to
+                // read.
+                *replaced = now;
+                continue;
+            }
+            let (version, age) = (held.version.0, now.saturating_sub(*replaced));
             if age >= timeout / 2 && !held.is_warned {
                 held.is_warned = true;
                 let taken_at = held.lease.taken_at();
@@ -82,18 +96,30 @@ impl Readers {
     }
 
     /// How long until there is something to warn of or to evict.
-    fn next_due(&self, now: Duration, timeout: Duration) -> Option<Duration> {
+    fn next_due(
+        &self,
+        now: Duration,
+        timeout: Duration,
+        published: Generation,
+    ) -> Option<Duration> {
         let due = self.held.iter().filter_map(|held| {
             let after = if held.is_warned { timeout } else { timeout / 2 };
-            let at = held.replaced?.checked_add(after)?;
-            (!held.lease.is_evicted()).then(|| at.saturating_sub(now))
+            let left = held.replaced?.checked_add(after)?.saturating_sub(now);
+            let least = if held.generation >= published { LOOK_AGAIN } else { Duration::ZERO };
+            (!held.lease.is_evicted()).then_some(left.max(least))
         });
         due.min()
     }
 
-    fn report(&self, now: Duration, pages: &WritePager) -> Vec<ReaderReport> {
+    fn report(
+        &self,
+        now: Duration,
+        published: Generation,
+        pages: &WritePager,
+    ) -> Vec<ReaderReport> {
         let retained = pages.retained_bytes();
-        let reports = self.held.iter().filter_map(|held| {
+        let before = self.held.iter().filter(|held| held.generation < published);
+        let reports = before.filter_map(|held| {
             let of = |pin: &&(Generation, u64)| pin.0 == held.generation;
             Some(ReaderReport {
                 version: held.version.0,
@@ -111,8 +137,10 @@ impl Writer {
     /// Looks after readers of versions that were replaced, if there are any.
     pub(super) fn watch_readers(&mut self) {
         if self.readers.held.len() > 1 {
-            let options = &self.engine.options;
-            let events = self.readers.sweep(options.clock.now(), options.reader_timeout);
+            let Engine { options, published, .. } = &*self.engine;
+            let limit = options.reader_timeout;
+            let limit = limit.map(|timeout| (timeout, Generation(published.word())));
+            let events = self.readers.sweep(options.clock.now(), limit);
             for event in events {
                 self.engine.options.events.report(|| event);
             }
@@ -123,7 +151,8 @@ impl Writer {
     pub(super) fn next_watch(&self) -> Option<Duration> {
         let options = &self.engine.options;
         let timeout = options.reader_timeout.filter(|_| self.readers.held.len() > 1)?;
-        self.readers.next_due(options.clock.now(), timeout)
+        let published = Generation(self.engine.published.word());
+        self.readers.next_due(options.clock.now(), timeout, published)
     }
 
     /// The versions that were replaced and are still held, oldest first.
@@ -131,6 +160,8 @@ impl Writer {
         // Pages of those that have gone are no longer retained.
         self.state.pages.reclaim();
         self.watch_readers();
-        self.readers.report(self.engine.options.clock.now(), &self.state.pages)
+        let Engine { options, published, .. } = &*self.engine;
+        let published = Generation(published.word());
+        self.readers.report(options.clock.now(), published, &self.state.pages)
     }
 }
