@@ -191,6 +191,52 @@ fn rows_are_rewritten_on_a_full_disk_for_as_long_as_one_likes() {
 }
 
 #[test]
+fn removals_go_on_where_there_was_never_room_for_a_second_segment() {
+    let disk = SimDisk::new();
+    let options = || options().log_segment_bytes(1 << 20);
+    let store = options().open_simulated(&disk).unwrap();
+    disk.limit(Some(disk.used_bytes() + (900 << 10)));
+    let (mut model, mut refused) = (Model::new(), 0);
+    while refused < 3 {
+        let key = model.len() as u64;
+        let outcome = store.write(|tx| tx.table(&ROWS)?.insert(key, &value(key, 3000)));
+        match outcome {
+            Ok(_) => _ = model.insert(key, value(key, 3000)),
+            outcome => {
+                assert!(is_full(&outcome), "{outcome:?}");
+                refused += 1;
+            }
+        }
+    }
+    // More than the segment holds.
+    let rows = model.len() as u64;
+    let (mut logged_bytes, mut round) = (0, 0);
+    while logged_bytes < 1_100_000 {
+        let key = round % rows;
+        let removed = store.write(|tx| tx.table(&ROWS)?.remove(key));
+        let removed = removed.unwrap_or_else(|e| panic!("round {round}, {logged_bytes}: {e}"));
+        assert_eq!(removed, model.remove(&key).is_some());
+        logged_bytes += 512;
+        let outcome = store.write(|tx| tx.table(&ROWS)?.insert(key, &value(round, 3000)));
+        if outcome.is_ok() {
+            model.insert(key, value(round, 3000));
+            logged_bytes += 3000;
+        } else {
+            assert!(is_full(&outcome), "{outcome:?}");
+        }
+        round += 1;
+    }
+    expect(&store.snapshot(), &model, "rewritten");
+    let killed = disk.cut(disk.operations()).nothing().disk();
+    expect(&options().open_simulated(&killed).unwrap().snapshot(), &model, "cut");
+    store.close().unwrap();
+    drop(store);
+    let store = options().open_simulated(&disk).unwrap();
+    expect(&store.snapshot(), &model, "opened");
+    store.check().unwrap();
+}
+
+#[test]
 fn openings_that_fail_leave_no_segments_behind() {
     let disk = SimDisk::new();
     let store = options().open_simulated(&disk).unwrap();

@@ -377,8 +377,14 @@ impl Writer {
         }
         let logged = self.append(gathered.first);
         if let Err(error) = logged {
-            self.durable.is_room_wanted |= matches!(error, Error::Full { what: Resource::Disk });
-            if self.log.is_poisoned() {
+            let is_poisoned = self.log.is_poisoned();
+            if matches!(error, Error::Full { what: Resource::Disk }) && !is_poisoned {
+                // Where there is no room for another segment, and was none when the spare one was
+                // to be made, no checkpoint helps the log: the group commits by one, as a large
+                // transaction does.
+                return self.commit_large(gathered, generation, commits);
+            }
+            if is_poisoned {
                 self.engine.pipeline.set_poison(&error);
             }
             return self.fail(gathered, commits, &error);
