@@ -257,3 +257,20 @@ fn openings_that_fail_leave_no_segments_behind() {
         assert!(disk.used_bytes() <= bytes + (64 << 10), "{} bytes", disk.used_bytes());
     }
 }
+
+#[test]
+fn a_small_store_is_restored_to_a_device_with_little_room() {
+    let (disk, copy, target) = (SimDisk::new(), SimDisk::new(), SimDisk::new());
+    let store = options().open_simulated(&disk).unwrap();
+    store.write(|tx| tx.table(&ROWS)?.insert(1, &[1; 100])).unwrap();
+    let before = store.snapshot();
+    store.backup_simulated(&copy).unwrap();
+    let copy = options().open_simulated(&copy).unwrap();
+    store.write(|tx| tx.table(&ROWS)?.insert(2, &[2; 100])).unwrap();
+    store.snapshot().increment_simulated(&before, &disk, "increment").unwrap();
+    target.limit(Some(4 << 20));
+    let restored = copy.restore_simulated(&[(&disk, "increment")], &target, None);
+    assert_eq!(restored.unwrap(), store.snapshot().version());
+    let restored = options().open_simulated(&target).unwrap();
+    assert_eq!(restored.get(&ROWS, 2).unwrap().unwrap(), [2; 100]);
+}

@@ -30,6 +30,9 @@ use std::{io, path::Path, time::Duration};
 const UNFINISHED: &str = "tmp-restore-";
 /// How long a restore waits for another process that makes a store in the same directory.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The log of a restore does not come along, and large increments commit without it: a store of a
+/// few pages must not need room for segments of the usual length.
+const SEGMENT_BYTES: u64 = 256 << 10;
 
 /// Makes a store in the directory `dir` from the copy in `base` ([`Store::backup`]) and those of
 /// `increments` ([`Store::backup_since`], in any order) that lead to `version`, or to the newest
@@ -144,7 +147,8 @@ fn chain(base: &Snapshot, links: Vec<Reader>, version: Option<u64>) -> Result<Ve
 /// Makes the store, closed, with all of it in its page file.
 fn make(base: &Snapshot, chain: Vec<Reader>, storage: &Arc<dyn Storage>) -> Result<u64> {
     back_up(base, &**storage, LOCK_TIMEOUT)?;
-    let store = Options::new().create(false).open_storage(storage)?;
+    let options = Options::new().create(false).log_segment_bytes(SEGMENT_BYTES);
+    let store = options.open_storage(storage)?;
     for mut link in chain {
         store.write(|tx| apply(tx, &mut link))?;
     }
