@@ -1,6 +1,9 @@
 //! What each level of durability promises, told by counts: how far answers are ahead of the device.
 
-use recto::{Batch, Durability, Options, Result, Store, Table};
+use recto::{
+    Batch, Durability, Error, Options, Result, Store, Table,
+    simulation::{Failure, Fault, SimDisk},
+};
 use std::{
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     thread,
@@ -134,4 +137,44 @@ fn an_empty_commit_takes_a_version() -> Result<()> {
     drop(store);
     assert_eq!(Store::open(dir.path())?.snapshot().version(), 2);
     Ok(())
+}
+
+/// It took no version; what it tells of is the version that it read.
+#[test]
+fn a_transaction_that_only_read_is_as_durable_as_what_it_read() {
+    let (_dir, store) = opened(Durability::None);
+    let durable = || store.stats().durable_version;
+    store.submit(batch(1)).unwrap().wait().unwrap();
+    let commit = store.begin().submit().unwrap();
+    assert_eq!(commit.visible().wait().unwrap(), 1);
+    assert!(commit.durable().get().is_none_or(|_| durable() == 1), "durable before its time");
+    assert_eq!(commit.durable().wait().unwrap(), 1);
+    assert_eq!(durable(), 1);
+    assert_eq!(commit.wait().unwrap(), 1);
+    store.submit(batch(2)).unwrap().wait().unwrap();
+    assert_eq!(store.begin().durability(Durability::Sync).commit().unwrap(), 2);
+    assert_eq!(durable(), 2);
+    // Nobody waits for these, and nothing is kept for them.
+    store.submit(batch(3)).unwrap().wait().unwrap();
+    for _ in 0..5000 {
+        drop(store.begin().submit().unwrap());
+    }
+    let before = store.begin();
+    store.close().unwrap();
+    assert_eq!(before.submit().unwrap().durable().wait().unwrap(), 3);
+}
+
+#[test]
+fn a_transaction_that_only_read_hears_that_the_sync_failed() {
+    let disk = SimDisk::new();
+    let store = Options::new().durability(Durability::None).open_simulated(&disk).unwrap();
+    store.submit(batch(1)).unwrap().wait().unwrap();
+    let (first, second, third) = (store.begin(), store.begin(), store.begin());
+    disk.fail(Fault { failure: Failure::Sync, nth: 0, sticky: true });
+    assert!(matches!(first.durability(Durability::Sync).commit(), Err(Error::Io(_))));
+    let commit = second.submit().unwrap();
+    assert_eq!(commit.visible().wait().unwrap(), 1);
+    commit.durable().wait().unwrap_err();
+    store.close().unwrap_err();
+    third.durability(Durability::Sync).commit().unwrap_err();
 }

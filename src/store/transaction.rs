@@ -10,7 +10,7 @@ use crate::{
     txn::{
         answer::{Commit, promise},
         optimistic::Buffered,
-        request::Request,
+        request::{BatchAck, Request},
     },
 };
 use std::{
@@ -142,7 +142,7 @@ impl Transaction {
     }
 
     /// Commits: the version that it took. One that has written nothing is as of the version that it
-    /// read, and takes none.
+    /// read, and takes none; it is answered when that version is as safe as its durability says.
     ///
     /// # Errors
     /// [`Error::Conflict`] if something that it read has changed: nothing is done, and a new
@@ -189,8 +189,14 @@ impl Transaction {
         let (promise, commit) = promise(&store.shared.home, promised(durability));
         if buffered.is_read_only() {
             // It stands in the order of commits where its snapshot does: nothing can conflict.
-            let version = buffered.base().version();
-            promise.done(version, version);
+            // But what it read may be further from the device than it is to be.
+            let version = buffered.base().version;
+            let ack = Box::new(BatchAck { promise, version: version.0 });
+            // In a forked process nobody can answer: dropped, it says so itself.
+            if store.shared.home.is_here() {
+                let needs_sync = durability == Durability::Sync;
+                store.shared.engine.pipeline.answer_for(version, ack, needs_sync);
+            }
             return Ok((store, None, commit));
         }
         let buffered = Box::new(buffered);

@@ -91,6 +91,19 @@ impl<V> Default for State<V> {
     }
 }
 
+impl<V> State<V> {
+    /// Forgets callers that have gone: they want nothing any more.
+    fn prune(&mut self) {
+        if self.unsynced.len() > self.prune_at.max(1024) {
+            for (_, acks) in &mut self.unsynced {
+                acks.retain(|ack| ack.is_awaited());
+            }
+            self.unsynced.retain(|(_, acks)| !acks.is_empty());
+            self.prune_at = 2 * self.unsynced.len();
+        }
+    }
+}
+
 /// The way from the writer to the readers.
 pub struct Pipeline<V> {
     state: Mutex<State<V>>,
@@ -205,6 +218,29 @@ impl<V> Pipeline<V> {
         drop(state);
         self.publish(&mut group);
         self.owe(vec![group]);
+    }
+
+    /// Answers for `version`, which is published already: that it is visible, and, when it is, that
+    /// it is durable; `needs_sync` says that it is to be so soon. From any thread.
+    pub fn answer_for(&self, version: Version, mut ack: Box<dyn Acknowledge>, needs_sync: bool) {
+        ack.visible();
+        let mut state = lock(&self.state);
+        // Under the lock, as in `owe`.
+        if version <= self.durable() {
+            drop(state);
+            return ack.durable();
+        }
+        // Whoever took what was left may have been here already.
+        if state.ended || self.poison().is_some() {
+            drop(state);
+            return ack.fail(self.poison().unwrap_or(&Error::Closed));
+        }
+        if needs_sync {
+            state.sync_by = Some(now());
+            self.changed.notify_all();
+        }
+        state.unsynced.push_back((version, vec![ack]));
+        state.prune();
     }
 
     /// Asks for a sync of what is visible and not durable, without waiting for it.
@@ -410,14 +446,7 @@ impl<V> Pipeline<V> {
                 state.unsynced.push_back((group.last, acks));
             }
         }
-        // A caller that has gone since wants nothing any more.
-        if state.unsynced.len() > state.prune_at.max(1024) {
-            for (_, acks) in &mut state.unsynced {
-                acks.retain(|ack| ack.is_awaited());
-            }
-            state.unsynced.retain(|(_, acks)| !acks.is_empty());
-            state.prune_at = 2 * state.unsynced.len();
-        }
+        state.prune();
         drop(state);
         for ack in &mut settled {
             ack.durable();
