@@ -19,10 +19,12 @@ use recto::{
         pipeline::{Acknowledge, Events, Group, Pipeline, Seeded},
         publish::{Bell, Generation, Pin, Published, Version},
         reclaim::Reclaimer,
-        sync::{Twin, plant},
     },
 };
 use recto_loom_tests::{Reached, check, check_deadlocks};
+
+#[path = "pipeline/lone.rs"]
+mod lone;
 
 /// A published version.
 struct Root {
@@ -124,7 +126,7 @@ impl Log {
             _ => {}
         }
         // Relaxed: the answer itself must order what it tells of.
-        self.synced.store(target, Relaxed);
+        self.synced.fetch_max(target, Relaxed);
         if self.disk == Disk::LooksLate {
             // What is appended here was not there when the sync began.
             target = self.appended.load(Acquire);
@@ -248,69 +250,6 @@ fn a_group_published_before_its_sync_is_caught() {
 #[should_panic(expected = "but not synced")]
 fn a_sync_tried_again_after_it_failed_is_caught() {
     check_group("group commit, twin: sync tried again", Disk::TriedAgain, false);
-}
-
-/// A group for the log thread and a lone one behind it, which the writer settles itself if nothing
-/// is before it; one waits for each, one looks twice at what is there.
-fn lone(disk: Disk, reached: &[Reached; 2]) {
-    let store = store(disk, Root::bare(0, 0));
-    let (first, first_commit) = ack(&store.home, Promised::Durable, 1);
-    let (second, second_commit) = ack(&store.home, Promised::Durable, 2);
-    let log_thread = run_log(&store);
-    let looking = {
-        let store = Arc::clone(&store);
-        thread::spawn(move || {
-            let [earlier, later] = [(); 2].map(|()| store.published.guard().version);
-            assert!(earlier <= later, "version {later} was seen behind {earlier}");
-            assert!(store.log.synced.load(Relaxed) >= later, "seen, but not synced");
-        })
-    };
-    store.append(1);
-    store.pipeline.hand_over(group(Root::bare(1, 1), true, vec![first]));
-    store.append(2);
-    let syncs = store.log.syncs.load(Relaxed);
-    let lone = group(Root::bare(2, 2), true, vec![second]);
-    store.pipeline.hand_over_lone(lone, Seeded::default(), || store.log.sync());
-    reached[usize::from(syncs == 0)].note();
-    let (is_first_done, is_second_done) =
-        (first_commit.wait().is_ok(), second_commit.wait().is_ok());
-    assert!(is_first_done || !is_second_done, "a commit was kept behind one that failed");
-    if is_second_done {
-        assert_eq!(store.published.guard().version, 2, "answered, but not published");
-        assert_eq!(store.log.synced.load(Relaxed), 2, "answered as durable, but not synced");
-    }
-    assert_eq!(store.pipeline.poison().is_some(), !is_second_done, "poisoned and answered");
-    assert!(store.pipeline.wait_idle().is_ok() == is_second_done);
-    looking.join().unwrap();
-    store.pipeline.end();
-    log_thread.join().unwrap();
-}
-
-fn check_lone(name: &str, disk: Disk, twin: Option<Twin>) {
-    let reached = std::sync::Arc::new([(); 2].map(|()| Reached::default()));
-    let note = std::sync::Arc::clone(&reached);
-    check(name, move || {
-        plant(twin);
-        lone(disk, &note);
-    });
-    reached[0].expect("a lone group behind a sync that has begun");
-    reached[1].expect("a lone group before any sync");
-}
-
-#[test]
-fn a_lone_group_keeps_its_place_whoever_syncs_it() {
-    check_lone("lone group", Disk::Right, None);
-}
-
-#[test]
-fn a_lone_group_whose_sync_fails_is_answered_with_the_error() {
-    check_lone("lone group, sync fails", Disk::Fails, None);
-}
-
-#[test]
-#[should_panic(expected = "answered, but not published")]
-fn a_lone_group_that_overtakes_is_caught() {
-    check_lone("lone group, twin: overtakes", Disk::Right, Some(Twin::LoneOvertakes));
 }
 
 /// The order of a failing group's steps, by hand.
