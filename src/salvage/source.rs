@@ -19,6 +19,8 @@ use crate::{
 };
 use std::{collections::BTreeSet, io, time::Duration};
 
+/// How much of what leads nowhere is read, in lengths of the page file.
+const IDLE_READS_MAX: u64 = 4;
 /// How long the lock of the source is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where a meta page and a segment's header have the store's id, in every format so far.
@@ -264,12 +266,14 @@ impl Source {
             Some(meta) => (meta.page_count.min(self.pages), meta.version),
             None => (self.pages, Version(u64::MAX)),
         };
+        // A forged header may claim the rest of the file, and so may the next one.
+        let mut idle_bytes = IDLE_READS_MAX * u64::from(self.pages) * self.page_bytes as u64;
         let mut at = META_PAGES;
         while at < end {
             let page = PageId(at);
             at += 1;
             let is_free = free.contains(page);
-            if let Some((birth, run)) = self.whole_run(page, is_free) {
+            if let Some((birth, run)) = self.whole_run(page, is_free, &mut idle_bytes) {
                 if birth.1 == NO_TABLE && birth.0 <= newest {
                     survey.beside.push((birth.0, run));
                 }
@@ -296,8 +300,14 @@ impl Source {
     }
 
     /// The whole run that begins at `page`, with its birth and its table. Of free pages only one
-    /// beside the trees: an older catalog knows names, if the newest is lost.
-    fn whole_run(&self, page: PageId, is_free: bool) -> Option<((Version, TableId), Run)> {
+    /// beside the trees: an older catalog knows names, if the newest is lost. What is read behind
+    /// which the survey does not go on is taken from `idle_bytes`; none is read beyond that.
+    fn whole_run(
+        &self,
+        page: PageId,
+        is_free: bool,
+        idle_bytes: &mut u64,
+    ) -> Option<((Version, TableId), Run)> {
         let mut header = [0; HEADER_BYTES];
         self.file.read_at(&mut header, page.offset(self.page_bytes)).ok()?;
         if page::kind(&header) != Some(Kind::Overflow) {
@@ -305,8 +315,12 @@ impl Source {
         }
         let run = Run { first: page::child(&header), len: overflow::len(&header) as u32 };
         let table = page::table(&header);
-        let is_of_use = !is_free || table == NO_TABLE;
-        let is_whole = is_of_use && run.first.page == page && self.run(run, table).is_ok();
+        let is_of_use = (!is_free || table == NO_TABLE) && run.first.page == page;
+        let left = idle_bytes.checked_sub(u64::from(run.len)).filter(|_| is_of_use)?;
+        let is_whole = self.run(run, table).is_ok();
+        if !is_whole || is_free {
+            *idle_bytes = left;
+        }
         is_whole.then(|| ((page::birth(&header), table), run))
     }
 }

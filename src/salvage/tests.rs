@@ -7,7 +7,9 @@ use crate::{
     check::planted::{CLASSES, PAGE_BYTES, Planted, fill, options},
     options::LOG_PREFIX,
     page,
+    publish::Version,
     storage::{LockMode, StorageFile, map::Map, memory::MemoryStorage},
+    sync::atomic::{AtomicU64, Ordering},
     table::Table,
 };
 use std::{io, time::Duration};
@@ -247,18 +249,21 @@ fn random_damage_is_never_taken_for_none() {
 struct BadSectors {
     files: Arc<dyn Storage>,
     bad: std::ops::Range<u64>,
+    /// How many bytes were read.
+    read: Arc<AtomicU64>,
 }
 
 struct BadFile {
     file: Arc<dyn StorageFile>,
     bad: std::ops::Range<u64>,
+    read: Arc<AtomicU64>,
 }
 
 impl Storage for BadSectors {
     fn open(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
         let file = self.files.open(name)?;
         let bad = if name.ends_with(PAGE_FILE) { self.bad.clone() } else { 0..0 };
-        Ok(Arc::new(BadFile { file, bad }))
+        Ok(Arc::new(BadFile { file, bad, read: Arc::clone(&self.read) }))
     }
     fn create(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
         self.files.create(name)
@@ -282,6 +287,7 @@ impl StorageFile for BadFile {
         if offset < self.bad.end && offset + bytes.len() as u64 > self.bad.start {
             return Err(Error::io("read", PAGE_FILE, io::Error::other("a bad sector")));
         }
+        self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.file.read_at(bytes, offset)
     }
     fn write_at(&self, _: &[u8], _: u64) -> Result<()> {
@@ -319,14 +325,40 @@ fn what_cannot_be_read_costs_no_more_than_what_is_damaged() {
     let mut hurt = 0;
     for page in 0..pages {
         let at = PageId(page).offset(PAGE_BYTES) + 40;
-        let files: Arc<dyn Storage> =
-            Arc::new(BadSectors { files: Arc::clone(&files), bad: at..at + 1 });
+        let (files, read) = (Arc::clone(&files), Arc::default());
+        let files: Arc<dyn Storage> = Arc::new(BadSectors { files, bad: at..at + 1, read });
         let (report, found) = salvaged(&files).unwrap();
         let lost = is_honest(&format!("page {page}"), &report, &found, &expected);
         assert!(lost <= 40, "page {page}: {lost} lost");
         hurt += u32::from(!report.is_whole());
     }
     assert!(hurt > 10, "{hurt} pages mattered");
+}
+
+#[test]
+fn forged_runs_that_claim_the_rest_of_the_file_are_not_all_read() {
+    let (files, _, _) = killed();
+    let file = files.open("damaged-1-pages").unwrap();
+    // As many pages as there were, a hundred times over.
+    let bytes = file.len().unwrap().next_multiple_of(PAGE_BYTES as u64);
+    let more = 100 * bytes;
+    file.allocate(more).unwrap();
+    for at in (bytes..more).step_by(PAGE_BYTES) {
+        let id = (at / PAGE_BYTES as u64) as u32;
+        let mut page = vec![0; PAGE_BYTES];
+        let len = (more - at) as usize - page::HEADER_BYTES;
+        page::overflow::write(&mut page, PageId(id), Version(1), 1, &[]);
+        page[page::RUN_LEN].copy_from_slice(&(len as u32).to_le_bytes());
+        file.write_at(&page, at).unwrap();
+    }
+    // Without its meta pages all of the file is looked at.
+    file.write_at(&[0; 2 * PAGE_BYTES], 0).unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let counted = BadSectors { files, bad: 0..0, read: Arc::clone(&read) };
+    let _ = salvaged(&(Arc::new(counted) as Arc<dyn Storage>));
+    let read = read.load(Ordering::Relaxed);
+    assert!(read > more, "{read} bytes of {more} were read");
+    assert!(read < 12 * more, "{read} bytes were read of {more}");
 }
 
 #[test]

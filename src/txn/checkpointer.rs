@@ -81,7 +81,9 @@ impl<J, O> Checkpointer<J, O> {
         rest: impl Fn(),
         nudge: impl Fn(),
     ) {
-        while let Some(job) = self.next(&rest) {
+        // A panic in it must not end the thread, for whose jobs the writer waits.
+        let rest = || _ = catch_unwind(AssertUnwindSafe(&rest));
+        while let Some(job) = self.next(rest) {
             let outcome = catch_unwind(AssertUnwindSafe(|| carry_out(&job)));
             let outcome = outcome.unwrap_or_else(|_| panicked());
             rest();
@@ -126,5 +128,27 @@ fn take<J, O>(state: &mut State<J, O>) -> Option<(Box<J>, O)> {
             *state = other;
             None
         }
+    }
+}
+
+#[cfg(all(test, not(loom), not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::sync::Arc;
+
+    #[test]
+    fn a_panic_behind_a_job_leaves_the_thread_at_work() {
+        let desk = Arc::new(Checkpointer::<u32, u32>::default());
+        let theirs = Arc::clone(&desk);
+        let thread = std::thread::spawn(move || {
+            theirs.run(|job| job + 1, || 0, || panic!("a bug of ours"), || {});
+        });
+        desk.want_rest();
+        for job in [1, 2] {
+            desk.start(Box::new(job));
+            assert_eq!(desk.wait_finished(), Some((Box::new(job), job + 1)));
+        }
+        desk.end();
+        thread.join().expect("the thread outlives the panic");
     }
 }
