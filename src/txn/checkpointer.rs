@@ -134,15 +134,14 @@ fn take<J, O>(state: &mut State<J, O>) -> Option<(Box<J>, O)> {
 #[cfg(all(test, not(loom), not(shuttle)))]
 mod tests {
     use super::*;
-    use crate::sync::Arc;
+    use crate::sync::{Arc, thread};
 
     #[test]
     fn a_panic_behind_a_job_leaves_the_thread_at_work() {
         let desk = Arc::new(Checkpointer::<u32, u32>::default());
         let theirs = Arc::clone(&desk);
-        let thread = std::thread::spawn(move || {
-            theirs.run(|job| job + 1, || 0, || panic!("a bug of ours"), || {});
-        });
+        let run = move || theirs.run(|job| job + 1, || 0, || panic!("a bug of ours"), || {});
+        let thread = thread::spawn("checkpoint-test", run).expect("a thread");
         desk.want_rest();
         for job in [1, 2] {
             desk.start(Box::new(job));
