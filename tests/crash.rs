@@ -150,7 +150,7 @@ fn an_increment_is_there_whole_or_not_at_all() {
 
 #[test]
 fn a_restore_is_there_whole_or_not_at_all() {
-    let images = (0..2).map(increments::cut_restore).sum::<usize>();
+    let images = increments::cut_restore(0);
     println!("restore: {images} images");
 }
 
