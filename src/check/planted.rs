@@ -134,6 +134,22 @@ impl Planted {
         self.alter(page, |bytes| change(bytes, starts));
     }
 
+    /// Gives the root's separator 2 another last byte.
+    fn move_fence(&mut self, moved: impl FnOnce(u8) -> u8) {
+        let (root, child) = (self.root(), self.child(2));
+        self.alter(root, |page| {
+            let mut branch = branch::BranchMut::new(page).unwrap();
+            let separator = branch.as_branch().separator(2).unwrap();
+            let mut key = Vec::new();
+            let never = |run: Run| -> Result<&[u8], Error> { panic!("{run:?}") };
+            separator.append_to(&mut key, &never).unwrap();
+            let last = key.last_mut().unwrap();
+            *last = moved(*last);
+            branch.remove(2).unwrap();
+            assert!(branch.insert(2, branch::NewKey::Inline(&key), child).unwrap());
+        });
+    }
+
     /// The last leaf, and where in it stand the runs of its two long values.
     fn runs(&mut self) -> (PageId, [usize; 2]) {
         let last = self.children() - 1;
@@ -312,33 +328,11 @@ classes! {
         swap(page, starts[BRANCH_HEADS], 4, 1);
         swap(page, starts[BRANCH_OFFSETS], 2, 1);
     }), ["separators out of order"];
-    fence_below_which_keys_lie: |p| {
-        let (root, birth) = (p.root(), p.child(2));
-        p.alter(root, |page| {
-            // Between the keys of the leaf before: one that goes on where they end, and is greater.
-            let mut branch = branch::BranchMut::new(page).unwrap();
-            let separator = branch.as_branch().separator(2).unwrap();
-            let mut key = Vec::new();
-            let never = |run: Run| -> Result<&[u8], Error> { panic!("{run:?}") };
-            separator.append_to(&mut key, &never).unwrap();
-            *key.last_mut().unwrap() += 1;
-            branch.remove(2).unwrap();
-            assert!(branch.insert(2, branch::NewKey::Inline(&key), birth).unwrap());
-        });
-    }, ["outside of its page's separators"];
-    fence_above_which_keys_lie: |p| {
-        let (root, birth) = (p.root(), p.child(2));
-        p.alter(root, |page| {
-            let mut branch = branch::BranchMut::new(page).unwrap();
-            let separator = branch.as_branch().separator(2).unwrap();
-            let mut key = Vec::new();
-            let never = |run: Run| -> Result<&[u8], Error> { panic!("{run:?}") };
-            separator.append_to(&mut key, &never).unwrap();
-            *key.last_mut().unwrap() -= 1;
-            branch.remove(2).unwrap();
-            assert!(branch.insert(2, branch::NewKey::Inline(&key), birth).unwrap());
-        });
-    }, ["outside of its page's separators"];
+    // Between the keys of the leaf before: one that goes on where they end, and is greater.
+    fence_below_which_keys_lie: |p| p.move_fence(|last| last + 1),
+        ["outside of its page's separators"];
+    fence_above_which_keys_lie: |p| p.move_fence(|last| last - 1),
+        ["outside of its page's separators"];
     tags: |p| p.alter_leaf(|page, starts| page[starts[LEAF_TAGS]] ^= 0xFF),
         ["a search does not find"];
     heads_of_a_leaf: |p| p.alter_leaf(|page, starts| page[starts[LEAF_HEADS] + 3] ^= 0xFF),
