@@ -66,6 +66,11 @@ compare *arguments:
 pin:
     cd benches/pin && cargo bench
 
+# What each room's own work costs, so that a regression shows where it is: a minute for all. One
+# room: `just rooms --bench tree`.
+rooms *arguments:
+    cd benches/rooms && cargo bench {{arguments}}
+
 # The demonstration for a minute.
 demo:
     cargo run --release --bin recto -- demo --seconds 60

@@ -105,8 +105,8 @@ pub mod simulation {
     pub use crate::{seeded::Bug, storage::sim::*};
 }
 
-/// The rooms below the public face, for this repository's own models and fuzz targets. Not covered
-/// by semver.
+/// The rooms below the public face, for this repository's own models, fuzz targets and benches. Not
+/// covered by semver.
 #[cfg(any(loom, feature = "internals"))]
 #[doc(hidden)]
 pub mod internals {
@@ -150,11 +150,17 @@ pub mod internals {
     pub mod page {
         pub use crate::page::*;
     }
+    pub mod pager {
+        pub use crate::pager::*;
+    }
     pub mod storage {
         pub use crate::storage::*;
     }
     pub mod table {
         pub use crate::table::*;
+    }
+    pub mod tree {
+        pub use crate::tree::*;
     }
     pub mod wal {
         pub use crate::wal::*;
