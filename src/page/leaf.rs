@@ -19,10 +19,10 @@ use super::{
     split::balanced_cut,
     tags::{Matches, tag},
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-const TAGS: usize = 0;
-const OFFSETS: usize = 1;
+pub(super) const TAGS: usize = 0;
+pub(super) const OFFSETS: usize = 1;
 const HEADS: usize = 2;
 /// Tags, offsets, heads.
 pub const ARRAYS: Arrays<3> =
@@ -212,6 +212,17 @@ impl<'p> Leaf<'p> {
         }
     }
 
+    /// The bytes of the cell of entry `i`.
+    pub(super) fn cell_bytes(self, i: usize) -> Result<&'p [u8]> {
+        let (at, cell) = (self.offset(i)?, self.cell(i)?);
+        Ok(&self.page[at..at + cell.len])
+    }
+
+    /// Damage in this leaf.
+    pub(super) fn damaged(self, reason: &str) -> Error {
+        damaged(self.page, reason)
+    }
+
     /// What all keys begin with; the page is not empty.
     #[inline]
     fn prefix(self) -> Result<&'p [u8]> {
@@ -228,7 +239,7 @@ impl<'p> Leaf<'p> {
     }
 
     /// The tag of entry `i`.
-    fn tag(self, i: usize) -> u8 {
+    pub(super) fn tag(self, i: usize) -> u8 {
         self.page[ARRAYS.start(TAGS, self.count) + i]
     }
 }
@@ -349,11 +360,10 @@ impl<'p> LeafMut<'p> {
 
     /// Inserts entry `i` of `source` behind the last, at the cost of a copy of its bytes.
     pub fn push_from(&mut self, source: Leaf<'_>, i: usize) -> Result<bool> {
-        let (at, cell) = (source.offset(i)?, source.cell(i)?);
-        let bytes = &source.page[at..at + cell.len];
+        let (start, bytes) = (source.cell(i)?.key.start, source.cell_bytes(i)?);
         let count = self.as_leaf().count;
         let copy = |to: &mut [u8]| to.copy_from_slice(bytes);
-        self.insert_cell(count, source.tag(i), cell.key.start, cell.len, copy)
+        self.insert_cell(count, source.tag(i), start, bytes.len(), copy)
     }
 
     /// Inserts a cell of `len` bytes, which `write` fills, at `i`; its key begins with `start`.

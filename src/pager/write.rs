@@ -86,6 +86,8 @@ pub struct WritePager {
     spill_pages: u64,
     /// How many pages its group had made at its last spill, or when it began.
     spilled_to: usize,
+    /// Pages that came back into frames since.
+    unspilled: Vec<PageId>,
     /// Where the request in progress began.
     request: Savepoint,
     freed_pages: Vec<Extent>,
@@ -117,6 +119,7 @@ impl WritePager {
             spilled: HashMap::new(),
             spill_pages: u64::MAX,
             spilled_to: 0,
+            unspilled: Vec::new(),
             request: Savepoint::default(),
             freed_pages: Vec::new(),
             freed_frames: Vec::new(),
@@ -205,6 +208,7 @@ impl WritePager {
         self.version = version;
         self.spill_pages = u64::MAX;
         self.spilled_to = self.made.len();
+        self.unspilled.clear();
         self.request = self.savepoint();
         self.request
     }
@@ -483,15 +487,15 @@ impl WritePager {
     /// the meta page that commits the request will name them.
     fn spill(&mut self) -> Result<()> {
         let mut out: Vec<DirtyPage> = Vec::new();
-        for index in 0..self.made.len() {
-            let Some(frame) = self.dirty_frame(self.made[index]) else {
+        // A spill leaves no leaf dirty: only these can be. New branches are written too,
+        // unfinished, so that they leave no gaps between the leaves: what is written in one long
+        // piece is read through few translations.
+        for &page in self.made[self.spilled_to..].iter().chain(&self.unspilled) {
+            let Some(frame) = self.dirty_frame(page) else {
                 continue;
             };
             let Tenant { page, pages, birth, .. } = self.tenants[frame];
-            // New branches are written too, unfinished, so that they leave no gaps between the
-            // leaves: what is written in one long piece is read through few translations.
-            let is_leaf = page::level(self.pager.frames.bytes(frame)) == 0;
-            if birth == self.version && (is_leaf || index >= self.spilled_to) {
+            if birth == self.version {
                 out.push(DirtyPage { page, pages, frame, birth });
             }
         }
@@ -506,6 +510,7 @@ impl WritePager {
             self.spilled.insert(dirty.page, dirty.pages);
         }
         self.spilled_to = self.made.len();
+        self.unspilled.clear();
         // Where the branches alone fill the room, each page would bring the next spill.
         self.spill_pages = self.spill_pages.max(self.dirty_pages + self.spill_pages / 4);
         Ok(())
@@ -588,6 +593,7 @@ impl WritePager {
             return Err(e);
         }
         self.spilled.remove(&page);
+        self.unspilled.push(page);
         self.settle(page, pages, frame);
         Ok(frame)
     }

@@ -1,22 +1,29 @@
-//! A tree built bottom-up from sorted entries: every page is filled before the next one is begun,
-//! and none is looked at again. Memory: one open page a level, which the pager may spill.
+//! A tree built bottom-up from sorted entries, or one that goes on growing behind its last entry:
+//! every page is filled before the next one is begun, and none is looked at again.
+//! Memory: one open page a level, which the pager may spill.
 
 use super::{
-    LEVELS_MAX, Path, Step, Tree, check_limits,
-    insert::{Moving, branch_mut, leaf_mut, must_fit, separate},
+    LEVELS_MAX, Path, Step, Toward, Tree, check_limits,
+    insert::{Moving, branch_mut, must_fit, separate},
     new_key, new_value,
 };
 use crate::{
     error::{Error, Result},
-    page::{Child, Kind, cell::NewKey},
-    pager::{PagesMut, TableId},
+    page::{Child, Kind, cell::NewKey, filling::Filling, leaf::Leaf},
+    pager::PagesMut,
 };
 
-/// A tree under construction. Step `l` of the path is the open page of level `l`.
-struct Builder {
-    tree: Tree,
+/// A tree under construction. Step `l` of the path is the open page of level `l` above the leaves.
+struct Builder<'t> {
+    tree: &'t mut Tree,
     open: Path,
-    /// The last key.
+    /// The open leaf.
+    filling: Filling,
+    /// Where it is, if it is one of the tree already.
+    leaf: Option<Child>,
+    /// What separates it from the leaf before it, if it has no place yet and is not the first.
+    separator: Option<Moving>,
+    /// The last key; nothing before the first.
     last: Vec<u8>,
 }
 
@@ -24,25 +31,62 @@ impl Tree {
     /// Builds a tree from entries in strictly ascending key order.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a key is not greater than the one before it; else as
-    /// [`insert`](Tree::insert), and whatever the iterator gives.
-    pub fn build<P, K, V, I>(table: TableId, pages: &mut P, sorted: I) -> Result<Tree>
+    /// As [`append`](Tree::append).
+    #[cfg(test)]
+    pub fn build<P, K, V, I>(table: crate::pager::TableId, pages: &mut P, sorted: I) -> Result<Tree>
     where
         P: PagesMut,
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
         I: IntoIterator<Item = Result<(K, V)>>,
     {
-        let mut builder = Builder { tree: Tree::empty(table), open: Path::new(), last: Vec::new() };
+        let mut tree = Tree::empty(table);
+        tree.append(pages, sorted)?;
+        Ok(tree)
+    }
+
+    /// Puts entries in strictly ascending key order behind the last one. Returns how many.
+    ///
+    /// Cost: the last leaf and the branches above it are copied once; then each page is written
+    /// once, full.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a key is not greater than the one before it, the tree's last included;
+    /// else as [`insert`](Tree::insert), and whatever the iterator gives.
+    pub fn append<P, K, V, I>(&mut self, pages: &mut P, sorted: I) -> Result<u64>
+    where
+        P: PagesMut,
+        K: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+        I: IntoIterator<Item = Result<(K, V)>>,
+    {
+        let old_len = self.len;
+        let mut builder = Builder::behind(self, pages)?;
         for entry in sorted {
             let (key, value) = entry?;
             builder.push(pages, key.as_ref(), value.as_ref())?;
         }
-        Ok(builder.tree)
+        builder.close_leaf(pages)?;
+        Ok(self.len - old_len)
     }
 }
 
-impl Builder {
+impl Builder<'_> {
+    /// One whose open pages are the last ones of `tree`.
+    fn behind<'t, P: PagesMut>(tree: &'t mut Tree, pages: &mut P) -> Result<Builder<'t>> {
+        let (mut open, mut filling) = (Path::new(), Filling::new(pages.page_bytes()));
+        let (mut leaf, mut last) = (None, Vec::new());
+        if tree.descend(pages, Toward::Last, &mut open)? {
+            tree.own(pages, &mut open, 0)?;
+            leaf = Some(open.leaf());
+            filling.push_all(Leaf::new(pages.page(open.leaf(), tree.table, 0)?)?)?;
+            if let Some((key, _)) = tree.last(pages)? {
+                last.extend_from_slice(key);
+            }
+        }
+        Ok(Builder { tree, open, filling, leaf, separator: None, last })
+    }
+
     fn push<P: PagesMut>(&mut self, pages: &mut P, key: &[u8], value: &[u8]) -> Result<()> {
         check_limits(key, value)?;
         let table = self.tree.table;
@@ -51,23 +95,36 @@ impl Builder {
         }
         let cell = new_key(pages, table, key)?;
         let value = new_value(pages, table, key.len(), value)?;
-        if self.tree.root.is_none() {
-            let leaf = pages.alloc(table, Kind::Leaf, 0)?;
-            self.tree.root = Some(leaf);
-            self.open.steps[0].child = leaf;
-        }
-        let leaf = self.open.leaf();
-        if !leaf_mut(pages, leaf)?.push(cell, value)? {
-            let separator = separate(leaf, &self.last, key)?;
-            let separator = Moving::between(pages, &self.tree, separator)?;
-            let next = pages.alloc(table, Kind::Leaf, 0)?;
-            must_fit(leaf_mut(pages, next)?.push(cell, value)?, next)?;
-            self.open.steps[0].child = next;
-            self.push_child(pages, next, &separator)?;
+        if !self.filling.push(cell, value) {
+            self.close_leaf(pages)?;
+            let separator = separate(self.open.leaf(), &self.last, key)?;
+            self.separator = Some(Moving::between(pages, self.tree, separator)?);
+            must_fit(self.filling.push(cell, value), self.open.leaf())?;
         }
         self.tree.len += 1;
         self.last.clear();
         self.last.extend_from_slice(key);
+        Ok(())
+    }
+
+    /// Writes the open leaf, if it has an entry, and puts it behind its elder.
+    fn close_leaf<P: PagesMut>(&mut self, pages: &mut P) -> Result<()> {
+        if self.filling.is_empty() {
+            return Ok(());
+        }
+        let place = self.leaf.take();
+        let leaf = match place {
+            Some(leaf) => leaf,
+            None => pages.alloc(self.tree.table, Kind::Leaf, 0)?,
+        };
+        self.filling.lay_out(pages.page_mut(leaf)?)?;
+        self.open.steps[0].child = leaf;
+        if let Some(separator) = self.separator.take() {
+            return self.push_child(pages, leaf, &separator);
+        }
+        if place.is_none() {
+            self.tree.root = Some(leaf);
+        }
         Ok(())
     }
 

@@ -196,6 +196,7 @@ impl World {
             86..92 => self.read_range()?,
             92..95 => self.read_points()?,
             95 => self.rebuild()?,
+            97 => self.append()?,
             96 if self.source.dice.one_in(3) => {
                 self.tree.clear(&mut self.pages)?;
                 self.oracle.clear();
@@ -262,6 +263,21 @@ impl World {
         self.tree.clear(&mut self.pages)?;
         let sorted = self.oracle.iter().map(|(key, value)| Ok((key, value)));
         self.tree = Tree::build(TABLE, &mut self.pages, sorted)?;
+        Ok(())
+    }
+
+    /// Goes on behind the last entry.
+    fn append(&mut self) -> Result<()> {
+        let mut key = self.oracle.last_key_value().map_or(Bytes::new(), |(key, _)| key.clone());
+        key.truncate(crate::options::KEY_BYTES_MAX - 3);
+        let mut entries = Vec::new();
+        for n in 0..self.source.dice.below(300) as u16 {
+            let key = [&key[..], &[0xFF], &n.to_be_bytes()].concat();
+            entries.push((key, self.source.value()));
+        }
+        let appended = self.tree.append(&mut self.pages, entries.iter().cloned().map(Ok))?;
+        assert_eq!(appended, entries.len() as u64);
+        self.oracle.extend(entries);
         Ok(())
     }
 

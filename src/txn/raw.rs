@@ -238,10 +238,6 @@ impl WriteRaw for WriteState {
         table: usize,
         sorted: impl Iterator<Item = Result<(K, V)>>,
     ) -> Result<u64> {
-        if self.tree(table).root.is_none() {
-            return self.build(table, sorted);
-        }
-        let changes = sorted.map(|entry| entry.map(|(key, value)| (key, Some(value))));
-        WriteState::merge(self, table, changes)
+        WriteState::load(self, table, sorted)
     }
 }

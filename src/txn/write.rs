@@ -301,36 +301,53 @@ impl WriteState {
         index: usize,
         sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64> {
-        self.bulk(index, |tree, pages, tap| {
+        self.bulk(index, self.limits.dirty_bytes / 2, |tree, pages, tap| {
             let tapped = sorted.inspect(|change| tap.note(change));
             tree.merge(pages, tapped)
         })
     }
 
-    /// Fills an empty table bottom-up with strictly ascending entries, as many as there are, in
-    /// bounded memory. Returns how many there were.
-    pub fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    /// Inserts or replaces strictly ascending entries, as many as there are, in bounded memory.
+    /// Those that all come behind the last entry fill new pages, one after the other; others go in
+    /// leaf by leaf. Returns how many keys were new.
+    pub fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         index: usize,
         sorted: impl Iterator<Item = Result<(K, V)>>,
     ) -> Result<u64> {
-        let table = self.catalog.entry(index).id;
-        self.bulk(index, |tree, pages, tap| {
-            debug_assert!(tree.root.is_none(), "only an empty table is built");
+        self.usable()?;
+        let mut sorted = sorted.peekable();
+        let is_behind = match sorted.peek() {
+            None => return Ok(0),
+            Some(Err(_)) => false,
+            Some(Ok((first, _))) => match self.tree(index).last(&self.pages)? {
+                None => true,
+                Some((last, _)) => last < first.as_ref(),
+            },
+        };
+        if !is_behind {
+            let changes = sorted.map(|entry| entry.map(|(key, value)| (key, Some(value))));
+            return self.merge(index, changes);
+        }
+        // No page is looked at again, and what is this long is too long for the log: a few frames
+        // that stay in the CPU's caches do.
+        let room = (2 * self.limits.request_log_bytes as u64).min(self.limits.dirty_bytes / 2);
+        self.bulk(index, room, |tree, pages, tap| {
             let tapped = sorted.inspect(|entry| {
                 if let Ok((key, value)) = entry {
                     tap.insert(key.as_ref(), value.as_ref());
                 }
             });
-            *tree = Tree::build(table, pages, tapped)?;
-            Ok(tree.len)
+            tree.append(pages, tapped)
         })
     }
 
-    /// A change of unknown size: it may spill from the start, and is logged as long as it fits.
+    /// A change of unknown size: it may spill once it has made `room` bytes dirty, and is logged as
+    /// long as it fits.
     fn bulk<T>(
         &mut self,
         index: usize,
+        room: u64,
         change: impl FnOnce(&mut Tree, &mut WritePager, &mut LogTap<'_>) -> Result<T>,
     ) -> Result<T> {
         self.usable()?;
@@ -343,12 +360,13 @@ impl WriteState {
             table,
             full: self.large,
         };
-        let room = self.limits.dirty_bytes / 2 + self.pages.dirty_bytes();
+        let room = room + self.pages.dirty_bytes();
         self.pages.allow_spill(room / self.pages.page_bytes() as u64);
         let changed = change(&mut tree, &mut self.pages, &mut tap);
         self.large |= tap.full || self.pages.has_spilled();
         if self.large {
             self.ops.truncate(self.request_ops);
+            self.allow_spill();
         } else {
             self.pages.forbid_spill();
         }
@@ -459,11 +477,17 @@ impl WriteState {
         if logged > self.limits.request_log_bytes || dirty_bytes > self.limits.dirty_bytes {
             self.large = true;
             self.ops.truncate(self.request_ops);
-            // All that may be dirty: a spilled page that is wanted again is read and verified. And
-            // a quarter beyond what there is, or every page would be a spill of its own.
-            let room = self.limits.dirty_bytes.max(dirty_bytes + self.limits.dirty_bytes / 4);
-            self.pages.allow_spill(room / self.pages.page_bytes() as u64);
+            self.allow_spill();
         }
+    }
+
+    /// Lets a large request spill beyond all that may be dirty: a spilled page that is wanted again
+    /// is read and verified. And beyond a quarter more than there is, or every page would be a
+    /// spill of its own.
+    fn allow_spill(&mut self) {
+        let (most, dirty_bytes) = (self.limits.dirty_bytes, self.pages.dirty_bytes());
+        let room = most.max(dirty_bytes + most / 4);
+        self.pages.allow_spill(room / self.pages.page_bytes() as u64);
     }
 }
 

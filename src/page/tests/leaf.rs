@@ -4,7 +4,8 @@ use super::{Random, Runs, SHAPES, SIZES, Shape, page};
 use crate::page::{
     HEADER_BYTES, Kind,
     cell::{RUN_KEY_START_BYTES, key_inline_max, value_inline_max},
-    leaf::{CellKey, CellValue, Leaf, LeafMut},
+    filling::Filling,
+    leaf::{ARRAYS, CellKey, CellValue, Leaf, LeafMut},
 };
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
@@ -140,6 +141,52 @@ fn a_leaf_equals_a_sorted_vector() {
     for page_bytes in SIZES {
         for (seed, shape) in SHAPES.into_iter().enumerate() {
             run(page_bytes, shape, seed as u64 + 1, 1200);
+        }
+    }
+}
+
+/// All bytes of a leaf that mean something: header, arrays, cells.
+fn parts(page: &[u8]) -> Vec<&[u8]> {
+    let count = Leaf::new(page).unwrap().len();
+    let array = |i: usize| &page[ARRAYS.start(i, count)..][..count * ARRAYS.widths[i]];
+    let spare_heads = &page[ARRAYS.start(2, count)..ARRAYS.end(count)];
+    let cells = &page[crate::page::field(page, crate::page::CELLS_START)..];
+    vec![&page[..HEADER_BYTES], array(0), array(1), array(2), spare_heads, cells]
+}
+
+#[test]
+fn a_leaf_laid_out_at_once_is_the_one_that_was_pushed() {
+    for (page_bytes, (seed, shape)) in
+        SIZES.into_iter().flat_map(|bytes| SHAPES.into_iter().enumerate().map(move |s| (bytes, s)))
+    {
+        let (mut random, mut runs) = (Random(seed as u64 + 77), Runs::default());
+        let mut filling = Filling::new(page_bytes);
+        for _ in 0..20 {
+            let many = 1 + random.below(600);
+            let mut keys: Vec<_> = (0..many).map(|_| shape.key(&mut random, page_bytes)).collect();
+            keys.sort();
+            keys.dedup();
+            let mut bytes = page(page_bytes, Kind::Leaf);
+            let mut leaf = LeafMut::new(&mut bytes).unwrap();
+            for key in &keys {
+                let value = Shape::value(&mut random, page_bytes, key.len());
+                let value = runs.value(page_bytes, key.len(), &value);
+                let key = runs.key(page_bytes, key);
+                let fits = leaf.push(key, value).unwrap();
+                assert_eq!(filling.push(key, value), fits);
+                if !fits {
+                    break;
+                }
+            }
+            // What was in the page before does not matter.
+            let mut laid_out = bytes.clone();
+            laid_out[HEADER_BYTES..].fill(0x5A);
+            filling.lay_out(&mut laid_out).unwrap();
+            assert!(filling.is_empty());
+            assert!(parts(&laid_out) == parts(&bytes), "{page_bytes} {shape:?}");
+            filling.push_all(Leaf::new(&bytes).unwrap()).unwrap();
+            filling.lay_out(&mut laid_out).unwrap();
+            assert!(parts(&laid_out) == parts(&bytes), "{page_bytes} {shape:?}");
         }
     }
 }
