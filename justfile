@@ -66,6 +66,10 @@ compare *arguments:
 pin:
     cd benches/pin && cargo bench
 
+# Which cache lines a read writes that others share: none, or it fails; by valgrind.
+stores:
+    benches/instructions/stores
+
 # What each room's own work costs, so that a regression shows where it is: a minute for all. One
 # room: `just rooms --bench tree`.
 rooms *arguments:
