@@ -95,6 +95,9 @@ pub enum Resource {
     DirtyBytes,
     /// The clean pages that [`Options::cache_bytes`](crate::Options::cache_bytes) allows.
     CacheBytes,
+    /// The memory for sorting that [`Options::sort_bytes`](crate::Options::sort_bytes) allows: the
+    /// machine has not got it.
+    SortBytes,
     /// The write-ahead log.
     Log,
     /// Page numbers: the page file has reached its greatest size.
@@ -226,6 +229,7 @@ impl fmt::Display for Resource {
             Resource::Disk => "the device",
             Resource::DirtyBytes => "the memory for dirty pages",
             Resource::CacheBytes => "the memory for clean pages",
+            Resource::SortBytes => "the memory for sorting",
             Resource::Log => "the write-ahead log",
             Resource::Pages => "the page file",
             Resource::Queue => "the queue of requests",

@@ -42,6 +42,10 @@ pub const LOG_SEGMENT_BYTES_MIN: u64 = if cfg!(loom) { 4096 } else { 16 * 1024 }
 pub const LOG_SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// The smallest room for dirty pages.
 pub const DIRTY_BYTES_MIN: u64 = 256 * 1024;
+/// The smallest room for sorting.
+pub const SORT_BYTES_MIN: u64 = 4096;
+/// The room for sorting of a store that is opened without a word about it.
+pub const SORT_BYTES_DEFAULT: u64 = if cfg!(test) { SORT_BYTES_MIN } else { 256 << 20 };
 
 /// When a commit is answered, and what may be lost of it.
 ///
@@ -113,6 +117,7 @@ pub struct Options {
     pub(crate) page_bytes: Option<usize>,
     pub(crate) dirty_bytes: u64,
     pub(crate) cache_bytes: u64,
+    pub(crate) sort_bytes: u64,
     pub(crate) log_segment_bytes: u64,
     pub(crate) queue_capacity: usize,
     pub(crate) durability: Durability,
@@ -141,6 +146,7 @@ impl Default for Options {
             page_bytes: None,
             dirty_bytes: 64 << 20,
             cache_bytes: 64 << 20,
+            sort_bytes: SORT_BYTES_DEFAULT,
             log_segment_bytes: 16 << 20,
             queue_capacity: 1024,
             durability: Durability::Sync,
@@ -195,6 +201,17 @@ impl Options {
     #[must_use]
     pub fn cache_bytes(mut self, cache_bytes: u64) -> Options {
         self.cache_bytes = cache_bytes;
+        self
+    }
+
+    /// The room in which [`extend`](crate::TableMut::extend) gathers entries that come in no order,
+    /// to sort them. Beyond it they are written to a file without a name in the store's directory,
+    /// sorted in runs of this length, and read back once; the file goes with the call. Taken only
+    /// while such a load runs, and only as far as it is needed.
+    /// Default: 256 MiB.
+    #[must_use]
+    pub fn sort_bytes(mut self, sort_bytes: u64) -> Options {
+        self.sort_bytes = sort_bytes;
         self
     }
 
@@ -347,6 +364,7 @@ impl Options {
             )));
         }
         at_least("dirty_bytes", self.dirty_bytes, DIRTY_BYTES_MIN)?;
+        at_least("sort_bytes", self.sort_bytes, SORT_BYTES_MIN)?;
         at_least("log_segment_bytes", self.log_segment_bytes, LOG_SEGMENT_BYTES_MIN)?;
         at_least("queue_capacity", self.queue_capacity as u64, 1)?;
         let log = self.log_segment_bytes;

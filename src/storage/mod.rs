@@ -3,6 +3,7 @@
 //! Owns: the traits [`Storage`] and [`StorageFile`].
 //! Absent on purpose: retries, checksums, knowledge of pages or records.
 
+pub mod blank;
 pub mod file;
 mod lock;
 pub mod map;
@@ -13,8 +14,13 @@ pub mod prefixed;
 #[cfg(feature = "simulation")]
 pub mod sim;
 
-use crate::{error::Result, seeded::Seeded, sync::Arc};
-use std::time::Duration;
+use crate::{
+    error::{Error, Result},
+    options::TEMPORARY_PREFIX,
+    seeded::Seeded,
+    sync::Arc,
+};
+use std::{io::ErrorKind, time::Duration};
 
 /// Models never fork.
 #[cfg(loom)]
@@ -83,6 +89,25 @@ pub trait StorageFile: Send + Sync + 'static {
     fn seeded(&self) -> Seeded {
         Seeded::default()
     }
+}
+
+/// A new file that has lost its name already: it goes when it is dropped, however the process ends.
+/// One thread at a time may ask for one.
+///
+/// # Errors
+/// The storage's own; a file under a temporary name may then be left, for the next call or opening
+/// to remove.
+pub fn nameless(storage: &dyn Storage) -> Result<Arc<dyn StorageFile>> {
+    let name = format!("{TEMPORARY_PREFIX}nameless");
+    let file = match storage.create(&name) {
+        Err(Error::Io(io)) if io.source.kind() == ErrorKind::AlreadyExists => {
+            storage.remove(&name)?;
+            storage.create(&name)
+        }
+        created => created,
+    }?;
+    storage.remove(&name)?;
+    Ok(file)
 }
 
 /// How a file is locked.

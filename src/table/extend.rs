@@ -1,114 +1,114 @@
-//! Many entries on their way into a table: collected, sorted, handed over in key order.
-//! Owns: [`Run`]. Absent on purpose: files; a stretch that fills its room goes into the tree at
-//! once.
+//! Many entries on their way into a table: gathered, sorted, handed over in key order.
+//! Owns: [`Extend`]. What comes in key order is handed over in short stretches; all else is sorted
+//! in runs as long as memory allows, which wait in a file until they go in all at once: each
+//! stretch of keys in no order would touch most of the tree.
+
+pub mod gathered;
+pub mod runs;
+mod sort;
+
+#[cfg(test)]
+mod tests;
 
 use crate::{
-    error::Result,
-    pager::prefetch_all,
-    txn::{batch::head, raw::WriteRaw},
+    error::{Limit, Result},
+    options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    txn::raw::WriteRaw,
 };
+use gathered::Gathered;
+use runs::Runs;
 
-/// The room for one stretch, in bytes of keys, values and what finds them. Each stretch of keys in
-/// no order touches most of the tree, so few long ones are better than many short ones.
-const RUN_BYTES: usize = if cfg!(test) { 4096 } else { 128 << 20 };
+/// How much of what comes in key order is gathered before it goes in: what stays in the CPU's
+/// caches, and is far more than a leaf.
+const STRETCH_BYTES: usize = if cfg!(test) { 1024 } else { 1 << 20 };
 
-/// How many entries ahead of its turn one is fetched.
-const AHEAD: usize = 12;
+/// What stands before an entry's key: the lengths of key and value.
+const HEADER_BYTES: usize = 8;
 
-/// Encoded entries in the order in which they came.
-#[derive(Default)]
-pub struct Run {
-    bytes: Vec<u8>,
-    pieces: Vec<Piece>,
-    /// An entry came whose key is not greater than the one before it.
-    is_mixed: bool,
+#[inline]
+fn put_header(header: &mut [u8], key_len: usize, value_len: usize) {
+    let lens = (key_len as u64) << 32 | value_len as u64;
+    header.copy_from_slice(&lens.to_le_bytes());
 }
 
-/// Where an entry lies: the key, then the value.
-#[derive(Clone, Copy)]
-struct Piece {
-    /// The first 8 bytes of the key, big-endian: most comparisons end here.
-    head: u64,
-    at: usize,
-    key_len: u32,
-    value_len: u32,
+/// The lengths of key and value.
+#[inline]
+fn take_header(bytes: &[u8]) -> (usize, usize) {
+    let lens = bytes.first_chunk().map_or(0, |header| u64::from_le_bytes(*header));
+    ((lens >> 32) as usize, lens as u32 as usize)
 }
 
-impl Piece {
-    fn key<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
-        &bytes[self.at..][..self.key_len as usize]
-    }
-
-    fn entry<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
-        &bytes[self.at..][..self.key_len as usize + self.value_len as usize]
-    }
-
-    fn value<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
-        &bytes[self.at + self.key_len as usize..][..self.value_len as usize]
-    }
+/// Entries on their way into one table.
+pub struct Extend<'t, W> {
+    to: &'t mut W,
+    table: usize,
+    gathered: Gathered,
+    runs: Option<Runs>,
+    /// How many keys were new in what has gone in.
+    new: u64,
 }
 
-impl Run {
-    /// Whether the entry fits; the first one always does.
-    pub fn has_room(&self, key: &[u8], value: &[u8]) -> bool {
-        let pieces = (self.pieces.len() + 1) * size_of::<Piece>();
-        let bytes = self.bytes.len() + key.len() + value.len();
-        self.pieces.is_empty() || bytes + pieces <= RUN_BYTES
+impl<'t, W: WriteRaw> Extend<'t, W> {
+    /// None yet, into the table at index `table`.
+    ///
+    /// # Errors
+    /// [`Error::Full`](crate::Error::Full) if there is no memory, here and below.
+    pub fn new(to: &'t mut W, table: usize) -> Result<Extend<'t, W>> {
+        let gathered = Gathered::new(to.sort_bytes())?;
+        Ok(Extend { to, table, gathered, runs: None, new: 0 })
     }
 
-    /// Adds an entry whose key and value are within their limits.
-    pub fn push(&mut self, key: &[u8], value: &[u8]) {
-        let last = self.pieces.last();
-        self.is_mixed |= last.is_some_and(|last| last.key(&self.bytes) >= key);
-        self.pieces.push(Piece {
-            head: head(key),
-            at: self.bytes.len(),
-            key_len: key.len() as u32,
-            value_len: value.len() as u32,
-        });
-        self.bytes.extend_from_slice(key);
-        self.bytes.extend_from_slice(value);
-    }
-
-    /// Puts all entries into a table and is empty again; how many keys were new.
-    pub fn drain_into<W: WriteRaw>(&mut self, to: &mut W, table: usize) -> Result<u64> {
-        let bytes = self.bytes.as_slice();
-        if self.is_mixed {
-            // A stable sort: equal keys stay in the order in which they came, and the last counts.
-            self.pieces.sort_by(|a, b| {
-                let by_key = || a.key(bytes).cmp(b.key(bytes));
-                a.head.cmp(&b.head).then_with(by_key)
-            });
-            // Kept is the last of equal keys: seen from behind, the first.
-            self.pieces.reverse();
-            self.pieces.dedup_by(|next, kept| {
-                next.head == kept.head && next.key(bytes) == kept.key(bytes)
-            });
-            self.pieces.reverse();
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) beyond the limits of keys and values; else as of
+    /// [`finish`](Self::finish).
+    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
+        Limit::Value.check(value.len(), VALUE_BYTES_MAX)?;
+        while !self.gathered.push(key, value)? {
+            self.make_room()?;
         }
-        let new = match self.pieces.as_slice() {
-            [] => 0,
-            [one] => u64::from(to.insert(table, one.key(bytes), one.value(bytes))?),
-            many => {
-                // In key order they lie anywhere in `bytes`: each is fetched ahead of its turn.
-                let ahead = many[AHEAD.min(many.len())..].iter().map(Some);
-                let ahead = ahead.chain(std::iter::repeat(None));
-                let entries = many.iter().zip(ahead).map(|(piece, ahead)| {
-                    if let Some(ahead) = ahead {
-                        prefetch_all(ahead.entry(bytes));
-                    }
-                    Ok((piece.key(bytes), piece.value(bytes)))
-                });
-                to.load(table, entries)?
+        let is_stretch = !self.gathered.is_mixed() && self.gathered.bytes() >= STRETCH_BYTES;
+        if is_stretch && self.runs.is_none() { self.hand_over() } else { Ok(()) }
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        if self.runs.is_none() && self.gathered.is_mixed() {
+            self.runs = self.to.sort_storage().map(|storage| Runs::new(&*storage)).transpose()?;
+        }
+        let Some(runs) = &mut self.runs else { return self.hand_over() };
+        let bytes_max = self.gathered.bytes();
+        runs.write(self.gathered.sort(), bytes_max)?;
+        self.gathered.clear()
+    }
+
+    /// Puts what is gathered, and no more, into the table.
+    fn hand_over(&mut self) -> Result<()> {
+        let mut sorted = self.gathered.sort();
+        match (sorted.next(), sorted.peek()) {
+            (None, _) => {}
+            (Some((key, value)), None) => {
+                self.new += u64::from(self.to.insert(self.table, key, value)?);
             }
+            (first, _) => {
+                self.new += self.to.load(self.table, first.into_iter().chain(sorted).map(Ok))?;
+            }
+        }
+        self.gathered.clear()
+    }
+
+    /// Puts all entries into the table that are not there yet; how many keys were new in all.
+    ///
+    /// # Errors
+    /// As of [`insert`](WriteRaw::insert); [`Error::Full`](crate::Error::Full) if the device has no
+    /// room for runs, `Error::Io` and `Error::Corrupt` if they do not come back.
+    pub fn finish(mut self) -> Result<u64> {
+        let Some(runs) = self.runs.take() else {
+            self.hand_over()?;
+            return Ok(self.new);
         };
-        *self = Run {
-            bytes: std::mem::take(&mut self.bytes),
-            pieces: std::mem::take(&mut self.pieces),
-            is_mixed: false,
-        };
-        self.bytes.clear();
-        self.pieces.clear();
-        Ok(new)
+        let merged = runs.merge(self.gathered.sort())?;
+        Ok(self.new + self.to.load(self.table, merged)?)
     }
 }

@@ -2,10 +2,9 @@
 //! know. Owns: [`RawTable`] and [`RawTableMut`]. Absent on purpose: any check that bytes are an
 //! encoding of the table's types; typed readers find that out, as `Error::Corrupt`.
 
-use super::{extend::Run, key::Key, value::Value};
+use super::{extend::Extend, key::Key, value::Value};
 use crate::{
-    error::{Limit, Result},
-    options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    error::Result,
     publish::Version,
     tree::{check::TreeReport, cursor},
     txn::{
@@ -134,17 +133,11 @@ impl RawTableMut<'_> {
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
-        let (mut run, mut new) = (Run::default(), 0);
+        let mut extend = Extend::new(self.state, self.index)?;
         for (key, value) in entries {
-            let (key, value) = (key.as_ref(), value.as_ref());
-            Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
-            Limit::Value.check(value.len(), VALUE_BYTES_MAX)?;
-            if !run.has_room(key, value) {
-                new += run.drain_into(self.state, self.index)?;
-            }
-            run.push(key, value);
+            extend.push(key.as_ref(), value.as_ref())?;
         }
-        Ok(new + run.drain_into(self.state, self.index)?)
+        extend.finish()
     }
 }
 

@@ -2,7 +2,7 @@
 //! lie in the encoding, and bytes that nothing encodes are `Corrupt`.
 
 mod handles;
-mod model;
+pub(super) mod model;
 
 use super::{
     datum::{Datum, Scratch, combine, type_hash, type_name},

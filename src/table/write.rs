@@ -10,14 +10,13 @@
 use super::{
     Table,
     datum::Scratch,
-    extend::Run,
+    extend::Extend,
     key::{Key, Prefix},
     read::{Range, TableRef, bounds, decode},
     value::Value,
 };
 use crate::{
-    error::{Limit, Result},
-    options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
+    error::Result,
     txn::{
         raw::WriteRaw,
         write::{WriteState, WriteTx},
@@ -285,28 +284,31 @@ impl<'t, K: Key, V: Value, W: WriteRaw> TableMut<'t, K, V, W> {
     }
 
     /// Inserts or replaces many entries; how many keys were new. Of several entries with one key
-    /// the last one counts. They are collected, sorted, and go in leaf by leaf, in stretches of
-    /// bounded size: for more than a few entries far cheaper than inserting each.
+    /// the last one counts. For more than a few entries far cheaper than inserting each.
+    ///
+    /// Cost: entries in key order go in as they come. Others are gathered and sorted in
+    /// [`Options::sort_bytes`](crate::Options::sort_bytes) of memory; what exceeds that waits, in
+    /// sorted runs, in a file without a name in the store's directory, which takes about the
+    /// entries' length and goes with this call. They go in all at once: each leaf is touched once,
+    /// and what comes behind the last entry fills its pages. What the transaction as a whole holds
+    /// is bounded by [`Options::dirty_bytes`](crate::Options::dirty_bytes).
     ///
     /// # Errors
-    /// As [`insert`](Self::insert).
+    /// As [`insert`](Self::insert); also [`Error::Full`](crate::Error::Full) if the device has no
+    /// room for the file, [`Error::Io`](crate::Error::Io) or
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if what was written to it does not come back. An
+    /// error can come after some of the entries went in: pass it on, and the transaction is undone.
     pub fn extend<'k, 'v, I>(&mut self, entries: I) -> Result<u64>
     where
         I: IntoIterator<Item = (K::Item<'k>, V::Item<'v>)>,
     {
         let (mut for_key, mut for_value) = (Scratch::new(), Scratch::new());
-        let (mut run, mut new) = (Run::default(), 0);
+        let mut extend = Extend::new(self.source, self.index)?;
         for (key, value) in entries {
             let key = K::lend(&key, &mut for_key);
-            let value = V::lend(&value, &mut for_value)?;
-            Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
-            Limit::Value.check(value.len(), VALUE_BYTES_MAX)?;
-            if !run.has_room(key, value) {
-                new += run.drain_into(self.source, self.index)?;
-            }
-            run.push(key, value);
+            extend.push(key, V::lend(&value, &mut for_value)?)?;
         }
-        Ok(new + run.drain_into(self.source, self.index)?)
+        extend.finish()
     }
 }
 

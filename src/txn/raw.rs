@@ -9,8 +9,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result, TypeMismatch},
+    options::SORT_BYTES_DEFAULT,
     pager::write::WritePager,
-    sync::PlainArc,
+    storage::Storage,
+    sync::{Arc, PlainArc},
     tree::cursor::Range,
 };
 use std::{borrow::Cow, ops::Bound};
@@ -137,6 +139,14 @@ pub trait WriteRaw: ReadRaw {
         table: usize,
         sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64>;
+    /// The room in which entries may be gathered to be sorted, in bytes.
+    fn sort_bytes(&self) -> usize {
+        SORT_BYTES_DEFAULT as usize
+    }
+    /// Where sorted runs may be written that exceed it; none where that bounds nothing.
+    fn sort_storage(&self) -> Option<Arc<dyn Storage>> {
+        None
+    }
     /// Inserts or replaces strictly ascending entries, however many; how many keys were new.
     fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
@@ -231,6 +241,14 @@ impl WriteRaw for WriteState {
         sorted: impl Iterator<Item = Result<(K, Option<V>)>>,
     ) -> Result<u64> {
         WriteState::merge(self, table, sorted)
+    }
+
+    fn sort_bytes(&self) -> usize {
+        WriteState::sort_bytes(self)
+    }
+
+    fn sort_storage(&self) -> Option<Arc<dyn Storage>> {
+        WriteState::sort_storage(self)
     }
 
     fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(

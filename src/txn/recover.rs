@@ -87,6 +87,7 @@ pub fn open(
     }
     remove_temporaries(&**storage)?;
     let (mut state, durable) = load(file, &meta, options, bell)?;
+    state.sort_in(Arc::clone(storage));
     let replayed = replay_log(&**storage, &meta, &mut state, options)?;
     let (next, chain) = (Version(state.version.0 + 1), replayed.position.chain);
     let segment_bytes = options.log_segment_bytes;
@@ -397,6 +398,7 @@ fn load(
         // A record never spans segments, and a group closes well below one.
         request_log_bytes: options.log_segment_bytes as usize / 4,
         dirty_bytes: options.dirty_bytes,
+        sort_bytes: usize::try_from(options.sort_bytes).unwrap_or(usize::MAX / 2),
     };
     let state = WriteState::new(pages, catalog, meta.version, meta.next_table, limits);
     Ok((state, durable))

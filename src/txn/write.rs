@@ -17,6 +17,7 @@ use crate::{
     },
     publish::{Bell, Generation, Pin, Version},
     seeded::Bug,
+    storage::Storage,
     sync::Arc,
     tree::{Tree, cursor::Range, relocate::Spot},
     wal::Op,
@@ -35,8 +36,12 @@ pub struct WriteState {
     /// The id of the next table; ids are never used twice.
     pub next_table: TableId,
     limits: Limits,
+    /// Where runs of entries may be written that exceed the room for sorting.
+    storage: Option<Arc<dyn Storage>>,
     ops: Vec<u8>,
     request_ops: usize,
+    /// What was dirty when the request in progress began, in bytes.
+    dirty_before: u64,
     /// How many versions the request in progress takes.
     request_versions: u64,
     /// The request in progress is past what the log takes: it commits by a checkpoint.
@@ -47,11 +52,14 @@ pub struct WriteState {
 
 /// From where on a transaction is large.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_field_names, reason = "all are bytes, and the unit stands last")]
 pub struct Limits {
     /// The most operations that one request may bring to the log, in bytes.
     pub request_log_bytes: usize,
     /// The most that may be dirty before the request in progress writes pages early, in bytes.
     pub dirty_bytes: u64,
+    /// The room in which entries are gathered to be sorted, in bytes.
+    pub sort_bytes: usize,
 }
 
 /// Where a request began, to go back to.
@@ -79,12 +87,29 @@ impl WriteState {
             version,
             next_table,
             limits,
+            storage: None,
             ops,
             request_ops: 0,
+            dirty_before: 0,
             request_versions: 1,
             large: false,
             broken,
         }
+    }
+
+    /// From now on runs of entries may be written to files of `storage`.
+    pub fn sort_in(&mut self, storage: Arc<dyn Storage>) {
+        self.storage = Some(storage);
+    }
+
+    /// The room in which entries are gathered to be sorted, in bytes.
+    pub fn sort_bytes(&self) -> usize {
+        self.limits.sort_bytes
+    }
+
+    /// Where sorted runs may be written that exceed it.
+    pub fn sort_storage(&self) -> Option<Arc<dyn Storage>> {
+        self.storage.clone()
     }
 
     /// This state as it is to be published as `generation`; pinned from this moment on.
@@ -107,6 +132,7 @@ impl WriteState {
     pub fn begin_request(&mut self) -> Savepoint {
         self.pages.begin_request(Version(self.version.0 + 1));
         self.request_ops = self.ops.len();
+        self.dirty_before = self.pages.dirty_bytes();
         self.request_versions = 1;
         self.large = false;
         self.broken = None;
@@ -360,7 +386,7 @@ impl WriteState {
             table,
             full: self.large,
         };
-        let room = room + self.pages.dirty_bytes();
+        let room = room + self.dirty_before;
         self.pages.allow_spill(room / self.pages.page_bytes() as u64);
         let changed = change(&mut tree, &mut self.pages, &mut tap);
         self.large |= tap.full || self.pages.has_spilled();

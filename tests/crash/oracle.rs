@@ -29,6 +29,7 @@ pub fn options() -> Options {
     Options::new()
         .page_bytes(4096)
         .dirty_bytes(256 << 10)
+        .sort_bytes(32 << 10)
         .log_segment_bytes(16 << 10)
         .queue_capacity(4)
 }

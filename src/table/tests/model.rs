@@ -2,6 +2,8 @@
 
 use crate::{
     error::Result,
+    storage::{Storage, memory::MemoryStorage},
+    sync::{Arc, PlainArc, erased},
     txn::{
         catalog::TableTypes,
         raw::{Asked, Entry, ReadRaw, WriteRaw},
@@ -19,6 +21,8 @@ pub type Bytes = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Default)]
 pub struct Model {
     pub tables: Vec<(String, TableTypes, Bytes)>,
+    /// Where runs are written, and from how many bytes on.
+    pub sorting: Option<(MemoryStorage, usize)>,
 }
 
 type Lend = for<'r> fn((&'r Vec<u8>, &'r Vec<u8>)) -> Result<Entry<'r>>;
@@ -97,6 +101,15 @@ impl WriteRaw for Model {
             }
         }
         Ok(new)
+    }
+
+    fn sort_bytes(&self) -> usize {
+        self.sorting.as_ref().map_or(4096, |(_, bytes)| *bytes)
+    }
+
+    fn sort_storage(&self) -> Option<Arc<dyn Storage>> {
+        let (storage, _) = self.sorting.as_ref()?;
+        Some(erased(PlainArc::new(storage.clone())))
     }
 
     fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
