@@ -37,6 +37,7 @@ use crate::{
         queue::{Requests, queue},
         recover::{self, Opened},
         request::{Control, Request},
+        seat::Seat,
         snapshot::{Snapshot, View},
         writer::{Engine, Writer},
     },
@@ -63,6 +64,7 @@ struct Shared {
     requests: Requests<Request>,
     home: Home,
     running: Arc<Running>,
+    seat: Arc<Seat<Writer>>,
     compaction: Compaction,
 }
 
@@ -226,6 +228,7 @@ impl Store {
                 requests,
                 home,
                 running,
+                seat: Arc::new(Seat::vacant()),
                 compaction: Compaction::default(),
             };
             return Ok((Store { shared: Arc::new(shared) }, None));
@@ -245,8 +248,9 @@ impl Store {
         let mut writer = Writer::new(engine.clone(), inbox, state, log, durable, generation);
         writer.settle_recovery(replayed.records)?;
         writer.gauge();
-        let running = Arc::new(Running::new(false));
-        let shared = Shared { engine, requests, home, running, compaction: Compaction::default() };
+        let (running, seat) = (Arc::new(Running::new(false)), Arc::new(Seat::vacant()));
+        let compaction = Compaction::default();
+        let shared = Shared { engine, requests, home, running, seat, compaction };
         Ok((Store { shared: Arc::new(shared) }, Some(writer)))
     }
 

@@ -34,11 +34,23 @@ pub use planted::*;
 pub use production::*;
 #[cfg(shuttle)]
 pub use scheduled::*;
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{PoisonError, TryLockError},
+    time::Duration,
+};
 
 /// Locks `mutex`, also if a thread panicked while it held it.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks `mutex` if nobody holds it.
+pub fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Waits on `condvar`, giving up `guard` meanwhile; may wake without a reason, as ever.
@@ -76,6 +88,8 @@ pub enum Twin {
     FlightIgnored,
     /// A lone group is settled by the writer though others are on their way before it.
     LoneOvertakes,
+    /// A caller leads though requests are queued before its own.
+    LeaderOvertakes,
     /// Whoever leaves the gate does not wake the writer.
     SleeperForgotten,
     /// A group whose sync failed is published all the same.

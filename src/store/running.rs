@@ -37,9 +37,19 @@ impl Running {
 }
 
 impl Shared {
-    pub(super) fn spawn(&self, mut writer: Writer) -> Result<()> {
-        let Shared { engine, home, running, requests, .. } = self;
-        let (pager, syncer) = writer.shared_parts();
+    /// Starts the threads; without them there is no writer.
+    pub(super) fn spawn(&self, writer: Writer) -> Result<()> {
+        let started = self.spawn_all(writer);
+        if started.is_err() {
+            drop(self.seat.clear());
+        }
+        started
+    }
+
+    fn spawn_all(&self, writer: Writer) -> Result<()> {
+        let Shared { engine, home, running, requests, seat, .. } = self;
+        let ((pager, syncer), sleeper) = (writer.shared_parts(), writer.sleeper());
+        seat.fill(writer);
         let nudger: Nudger = requests.nudger();
         let pressed = nudger.clone();
         pager.on_pressure(move || pressed.nudge());
@@ -70,10 +80,11 @@ impl Shared {
         };
         let writer_thread = {
             let (engine, home, running) = (engine.clone(), home.clone(), running.clone());
+            let seat = seat.clone();
             move || {
                 home.enter_own_thread();
-                run_guarded(&mut writer, &engine);
-                drop(writer);
+                run_guarded(&engine, || Writer::run(&seat, &sleeper));
+                drop(seat.clear());
                 engine.publish_closed();
                 *lock(&running.ended) = true;
                 running.changed.notify_all();
@@ -118,8 +129,8 @@ impl Shared {
 
 /// The writer's outermost frame: a panic of ours poisons the store, and every request is still
 /// answered.
-fn run_guarded(writer: &mut Writer, engine: &Engine) {
-    while catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+fn run_guarded(engine: &Engine, run: impl Fn()) {
+    while catch_unwind(AssertUnwindSafe(&run)).is_err() {
         engine.pipeline.set_poison(&Error::own_panic("the writer thread"));
     }
 }
@@ -129,8 +140,9 @@ impl Drop for Shared {
         if !self.home.is_here() {
             // A forked process: nothing of the store's ends here. These keep it from being dropped.
             // What a compaction in progress holds lives on with the engine.
-            let Shared { engine, requests, running, home, compaction: _ } = self;
-            mem::forget((engine.clone(), requests.clone(), running.clone(), home.clone()));
+            let Shared { engine, requests, running, home, seat, compaction: _ } = self;
+            let of_threads = (requests.clone(), running.clone(), home.clone(), seat.clone());
+            mem::forget((engine.clone(), of_threads));
         } else if self.home.is_own_thread() {
             self.requests.close();
         } else {

@@ -1,7 +1,7 @@
 //! Handing in: closures and batches, waited for or not.
 //! Owns: [`TrySubmitError`], and which error a request is refused with.
 
-use super::Store;
+use super::{Shared, Store};
 use crate::{
     error::{Error, Resource, Result},
     options::Durability,
@@ -14,7 +14,11 @@ use crate::{
         write::WriteTx,
     },
 };
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 /// A batch that was not accepted, and why.
 #[derive(Debug)]
@@ -53,8 +57,8 @@ impl fmt::Display for TrySubmitError {
 impl std::error::Error for TrySubmitError {}
 
 impl Store {
-    /// Runs `write` on the writer thread as one transaction, and waits until it is as safe as the
-    /// store's [`Durability`] says. It may borrow from the caller. An error or a panic undoes all
+    /// Runs `write` as one transaction, on the writer thread or, if that has nothing to do, on this
+    /// one, and waits until it is as safe as the store's [`Durability`] says. It may borrow from the caller. An error or a panic undoes all
     /// of it, and nothing else.
     ///
     /// # Errors
@@ -81,8 +85,8 @@ impl Store {
         durability: Durability,
         write: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send,
     ) -> Result<T, E> {
-        let send = |work: Work<StoreBench>| self.send(Request::Closure { work, durability });
-        run_borrowed(&self.shared.home, promised(durability), send, write)
+        let hand_in = |work: Work<StoreBench>| self.hand_in(Request::Closure { work, durability });
+        run_borrowed(&self.shared.home, promised(durability), hand_in, write)
     }
 
     /// Hands a closure over without waiting for it.
@@ -166,6 +170,34 @@ impl Store {
         let durability = batch.durability_or(self.shared.engine.options.durability);
         let (promise, commit) = promise(&self.shared.home, promised(durability));
         (Request::Batch { batch, promise }, commit)
+    }
+
+    /// Hands a request in whose caller waits for the answer: it is served on the calling thread if
+    /// the writer has nothing to do, and queued otherwise.
+    pub(super) fn hand_in(&self, request: Request) -> Result<()> {
+        self.lead(request).map_or(Ok(()), |request| self.send(request))
+    }
+
+    /// Serves a request as the writer, if nobody else is at it and nothing is queued; else gives it
+    /// back.
+    fn lead(&self, request: Request) -> Option<Request> {
+        let Shared { engine, home, seat, .. } = &*self.shared;
+        if !home.is_here() || home.is_own_thread() {
+            return Some(request);
+        }
+        let is_synced = request.durability(engine.options.durability) == Some(Durability::Sync);
+        if is_synced && seat.is_crowded() {
+            return Some(request);
+        }
+        // Behind somebody who syncs in the seat one would wait too long for patience.
+        let Some(mut seated) = seat.try_sit(!is_synced) else { return Some(request) };
+        let Some(writer) = &mut *seated else { return Some(request) };
+        let _leading = home.lead();
+        let led = catch_unwind(AssertUnwindSafe(|| writer.lead(request)));
+        led.unwrap_or_else(|_| {
+            engine.pipeline.set_poison(&Error::own_panic("a thread in the writer's seat"));
+            None
+        })
     }
 
     pub(super) fn send(&self, request: Request) -> Result<()> {

@@ -151,7 +151,11 @@ impl Transaction {
     /// [`Error::Poisoned`]; [`Error::Full`].
     pub fn commit(self) -> Result<u64> {
         self.store.not_on_own_thread()?;
-        self.submit()?.wait()
+        let (store, request, commit) = self.into_request()?;
+        if let Some(request) = request {
+            store.hand_in(request)?;
+        }
+        commit.wait()
     }
 
     /// Hands it over to be committed without waiting for that; waits while the queue is full.

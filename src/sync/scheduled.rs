@@ -14,7 +14,7 @@ pub use std::sync::OnceLock;
 use std::{
     cell::Cell,
     ops::{Deref, DerefMut},
-    sync::{LazyLock, LockResult, PoisonError},
+    sync::{LazyLock, LockResult, PoisonError, TryLockError, TryLockResult},
     time::{Duration, Instant},
 };
 
@@ -60,6 +60,17 @@ impl<T> Mutex<T> {
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(MutexGuard { guard, mutex: self })
+    }
+
+    /// Locks if nobody holds it.
+    pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Ok(MutexGuard { guard, mutex: self }),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                Ok(MutexGuard { guard: poisoned.into_inner(), mutex: self })
+            }
+            Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
+        }
     }
 }
 

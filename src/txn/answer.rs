@@ -30,8 +30,9 @@ use crate::{
 };
 
 thread_local! {
-    /// The store that this thread works for, on the store's own threads.
-    static OWN: RefCell<Option<Home>> = RefCell::default();
+    /// The stores that this thread works for: one on a store's own threads; on others those whose
+    /// seats it has taken, the last one innermost.
+    static OWN: RefCell<Vec<Home>> = RefCell::default();
 }
 
 /// The store that requests and answers belong to: its own threads, and whether it is poisoned.
@@ -61,13 +62,18 @@ impl Home {
     /// Says that the calling thread is one of the store's own, for as long as it lives: a call on
     /// it that would have to wait for this store answers [`Error::Reentrant`] instead.
     pub fn enter_own_thread(&self) {
-        OWN.with(|own| *own.borrow_mut() = Some(self.clone()));
+        OWN.with(|own| own.borrow_mut().push(self.clone()));
+    }
+
+    /// As [`enter_own_thread`](Self::enter_own_thread), until the answer is dropped.
+    pub fn lead(&self) -> Leading {
+        self.enter_own_thread();
+        Leading
     }
 
     /// Whether the calling thread is one of this store's own.
     pub fn is_own_thread(&self) -> bool {
-        let is_own =
-            |own: &RefCell<Option<Home>>| own.borrow().as_ref().is_some_and(|home| self.is(home));
+        let is_own = |own: &RefCell<Vec<Home>>| own.borrow().iter().any(|home| self.is(home));
         // A thread that is being torn down and has no variables left waits for nobody any more.
         OWN.try_with(is_own).unwrap_or(false)
     }
@@ -108,6 +114,17 @@ impl Home {
     /// What a request is told that nobody will answer any more.
     fn farewell(&self) -> Error {
         if self.is_poisoned() { Error::Poisoned } else { Error::Closed }
+    }
+}
+
+/// The calling thread is one of a store's own for as long as this lives.
+pub struct Leading;
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        // A thread that is being torn down has none left.
+        let left = OWN.try_with(|own| own.borrow_mut().pop());
+        drop(left);
     }
 }
 

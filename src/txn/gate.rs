@@ -95,8 +95,7 @@ impl Gate {
         before & CLOSED == 0
     }
 
-    /// Whether the gate is closed. For models only: whoever looks and does not enter knows nothing.
-    #[cfg(loom)]
+    /// Whether the gate is closed. Whoever does not enter knows no more than how it was.
     pub fn is_closed(&self) -> bool {
         self.word.load(Acquire) & CLOSED != 0
     }

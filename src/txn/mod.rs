@@ -19,6 +19,7 @@ pub mod raw;
 pub mod readers;
 pub mod recover;
 pub mod request;
+pub mod seat;
 pub mod snapshot;
 pub mod write;
 pub mod writer;

@@ -23,7 +23,7 @@ pub struct Patience {
 
 impl Patience {
     /// Looks until `is_over`, if that has paid of late. True: it is over.
-    pub fn look(&self, is_over: impl Fn() -> bool) -> bool {
+    pub fn look(&self, mut is_over: impl FnMut() -> bool) -> bool {
         if SPINS == 0 {
             return false;
         }

@@ -250,6 +250,12 @@ impl<V> Pipeline<V> {
         self.changed.notify_all();
     }
 
+    /// Whether every group handed over so far is published or failed.
+    pub fn is_idle(&self) -> bool {
+        let state = lock(&self.state);
+        state.groups.is_empty() && !state.in_hand
+    }
+
     /// Waits until every group handed over is published or failed.
     pub fn wait_idle(&self) -> Result<()> {
         let mut state = lock(&self.state);

@@ -14,12 +14,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     answer::{Commit, Home, Promise, Promised, promise, quietly},
-    gate::{Gate, Passage},
+    gate::{Gate, Glimpse, Passage},
     line::Line,
 };
 use crate::{
@@ -219,6 +219,29 @@ pub enum Received<R> {
     Ended,
 }
 
+/// What is there for the writer.
+pub enum Next<R> {
+    /// A request.
+    Request(R),
+    /// Somebody nudged.
+    Nudged,
+    /// The queue is closed and empty and stays so.
+    Ended,
+    /// Nothing. The writer may [`sleep`](Sleeper::sleep), unless something has happened since.
+    Nothing(Glimpse),
+}
+
+/// Where the writer thread sleeps while it has the inbox not in its hands.
+pub struct Sleeper<R>(Arc<Shared<R>>);
+
+impl<R> Sleeper<R> {
+    /// Sleeps until something happens, unless it has happened since `seen`; at the latest until
+    /// `deadline`. May return for no reason. Always called by the one thread that also receives.
+    pub fn sleep(&self, seen: Glimpse, deadline: Option<Instant>) {
+        self.0.gate.sleep(seen, deadline);
+    }
+}
+
 /// The writer's end of the queue. Dropping it closes the queue and drops what is in it, so that
 /// everything accepted is answered also when the writer is lost.
 pub struct Inbox<R> {
@@ -233,25 +256,50 @@ impl<R> Inbox<R> {
         // A time beyond what the clock can tell is none.
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         loop {
-            let seen = self.shared.gate.glimpse();
-            if seen.is_nudged() {
-                self.shared.gate.calm();
-                return Received::Nudged;
+            match self.next() {
+                Next::Request(request) => return Received::Request(request),
+                Next::Nudged => return Received::Nudged,
+                Next::Ended => return Received::Ended,
+                Next::Nothing(_) if deadline.is_some_and(|at| at <= now()) => {
+                    return Received::TimedOut;
+                }
+                Next::Nothing(seen) => self.shared.gate.sleep(seen, deadline),
             }
-            if let Some(request) = self.try_recv() {
-                return Received::Request(request);
-            }
-            if seen.is_final() {
-                return Received::Ended;
-            }
-            // Empty. Room enough for all who stand in line; one whose turn it was may have
-            // forgotten it.
-            self.shared.line.call_all();
-            if deadline.is_some_and(|at| at <= now()) {
-                return Received::TimedOut;
-            }
-            self.shared.gate.sleep(seen, deadline);
         }
+    }
+
+    /// The next request or nudge, if there is one.
+    pub fn next(&mut self) -> Next<R> {
+        let seen = self.shared.gate.glimpse();
+        if seen.is_nudged() {
+            self.shared.gate.calm();
+            return Next::Nudged;
+        }
+        if let Some(request) = self.try_recv() {
+            return Next::Request(request);
+        }
+        if seen.is_final() {
+            return Next::Ended;
+        }
+        // Empty. Room enough for all who stand in line; one whose turn it was may have
+        // forgotten it.
+        self.shared.line.call_all();
+        Next::Nothing(seen)
+    }
+
+    /// Whether nothing is queued and the queue is open, as far as the asking thread can know.
+    pub fn is_idle(&self) -> bool {
+        !self.shared.gate.is_closed() && self.receiver.is_empty()
+    }
+
+    /// Where the writer thread sleeps without this end in its hands.
+    pub fn sleeper(&self) -> Sleeper<R> {
+        Sleeper(self.shared.clone())
+    }
+
+    /// Makes the writer thread look around, as [`Nudger::nudge`] does.
+    pub fn nudge(&self) {
+        self.shared.gate.nudge();
     }
 
     /// The next request, if one is queued.

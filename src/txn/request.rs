@@ -59,6 +59,17 @@ pub enum Control {
 }
 
 impl Request {
+    /// When a commit is answered; none of a control.
+    pub fn durability(&self, usual: Durability) -> Option<Durability> {
+        match self {
+            Request::Batch { batch, .. } => Some(batch.durability_or(usual)),
+            Request::Closure { durability, .. } | Request::Optimistic { durability, .. } => {
+                Some(*durability)
+            }
+            Request::Control(_) => None,
+        }
+    }
+
     /// Answers with an error, nothing of it done.
     pub fn refuse(self, error: &Error) {
         match self {

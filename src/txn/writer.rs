@@ -12,9 +12,10 @@ use super::{
     checkpointer::Checkpointer,
     metrics::{self, Metrics},
     pipeline::{Acknowledge, Acks, Group, Pipeline},
-    queue::{Inbox, Received, Verdict},
+    queue::{Inbox, Next, Received, Sleeper, Verdict},
     readers::Readers,
     request::{BatchAck, Control, ControlAck, RefusedAck, Request, UndoneAck, WorkAck},
+    seat::Seat,
     snapshot::View,
     write::{Savepoint, WriteState, WriteTx},
 };
@@ -112,6 +113,12 @@ pub struct Writer {
     pub(super) deferred: Option<Control>,
     /// Who holds versions that were replaced.
     pub(super) readers: Readers,
+    /// The requests of the last group.
+    group_requests: usize,
+    /// When the writer thread wakes by itself.
+    alarm: Option<Instant>,
+    /// A caller serves its own request: it takes none of another's into its group.
+    is_led: bool,
     /// The page file was beyond `size_warning_bytes` when last looked at.
     is_large: bool,
 }
@@ -153,27 +160,72 @@ impl Writer {
             unsynced_commits: 0,
             deferred: None,
             readers,
+            group_requests: 1,
+            alarm: None,
+            is_led: false,
             is_large: false,
         }
     }
 
-    /// Serves requests until the store is closed and the queue is empty, then closes.
-    pub fn run(&mut self) {
+    /// The writer thread: serves requests until the store is closed and the queue is empty, then
+    /// closes. It is in its seat but while it sleeps.
+    pub fn run(seat: &Seat<Writer>, sleeper: &Sleeper<Request>) {
+        let mut seated = seat.sit();
+        while let Some(writer) = &mut *seated {
+            writer.settle_down();
+            match writer.inbox.next() {
+                Next::Request(request) => {
+                    writer.serve(request);
+                    seat.note_group(writer.group_requests);
+                }
+                Next::Nudged => {}
+                Next::Ended => return writer.close(),
+                Next::Nothing(seen) => {
+                    let alarm = writer.alarm;
+                    drop(seated);
+                    sleeper.sleep(seen, alarm);
+                    seated = seat.sit();
+                }
+            }
+        }
+    }
+
+    /// Serves a request of the calling thread, which has the seat, if nothing is queued before it
+    /// and no others are likely to join it in one sync; else gives it back.
+    pub fn lead(&mut self, request: Request) -> Option<Request> {
+        let Engine { options, pipeline, .. } = &*self.engine;
+        let is_idle = self.inbox.is_idle() || is_planted(Twin::LeaderOvertakes);
+        let is_synced = request.durability(options.durability) == Some(Durability::Sync);
+        if !is_idle || !options.commit_delay.is_zero() || is_synced && !pipeline.is_idle() {
+            return Some(request);
+        }
+        self.engine.bell.take();
+        self.is_led = true;
+        self.serve(request);
+        self.is_led = false;
+        let alarm = self.alarm;
+        self.settle_down();
+        if self.alarm.is_some_and(|at| alarm.is_none_or(|before| at < before)) {
+            // The writer thread sleeps for longer.
+            self.inbox.nudge();
+        }
+        None
+    }
+
+    /// What is done between groups, until there is nothing more to do before the next request, the
+    /// next nudge or the alarm.
+    fn settle_down(&mut self) {
         loop {
             self.engine.bell.take();
             self.keep_house();
-            if !self.engine.bell.listen() {
-                // A snapshot was dropped since: there may be something to take back.
-                continue;
+            if self.engine.bell.listen() {
+                break;
             }
-            let wake = [self.next_wake(), self.next_watch()].into_iter().flatten().min();
-            match self.inbox.recv(wake) {
-                Received::Request(request) => self.serve(request),
-                Received::Nudged | Received::TimedOut => {}
-                Received::Ended => break,
-            }
+            // A snapshot was dropped since: there may be something to take back.
         }
-        self.close();
+        let wake = [self.next_wake(), self.next_watch()].into_iter().flatten().min();
+        // A time beyond what the clock can tell never comes.
+        self.alarm = wake.and_then(|wake| now().checked_add(wake));
     }
 
     fn serve(&mut self, request: Request) {
@@ -232,7 +284,8 @@ impl Writer {
         };
         self.apply(first, &mut gathered);
         let log_bytes = self.log.record_bytes_max() / 2;
-        while gathered.requests < GROUP_REQUESTS_MAX
+        while !self.is_led
+            && gathered.requests < GROUP_REQUESTS_MAX
             && !self.state.is_large()
             && self.state.ops().len() < log_bytes
             && self.state.pages.dirty_bytes() < self.engine.options.dirty_bytes
@@ -244,6 +297,7 @@ impl Writer {
                 None => break,
             }
         }
+        self.group_requests = gathered.requests;
         self.durable.is_room_wanted |= self.state.pages.take_shortage();
         metrics::raise(&self.engine.metrics.group_requests_max, gathered.requests as u64);
         self.commit(gathered, generation);
@@ -476,6 +530,11 @@ impl Writer {
     /// What the store's other threads work with.
     pub fn shared_parts(&self) -> (Arc<Pager>, Syncer) {
         (Arc::clone(self.state.pages.pager()), self.syncer.clone())
+    }
+
+    /// Where its thread sleeps.
+    pub fn sleeper(&self) -> Sleeper<Request> {
+        self.inbox.sleeper()
     }
 
     /// Tells the gauges how things stand, and the listener if the file has become large.
