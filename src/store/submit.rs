@@ -58,8 +58,8 @@ impl std::error::Error for TrySubmitError {}
 
 impl Store {
     /// Runs `write` as one transaction, on the writer thread or, if that has nothing to do, on this
-    /// one, and waits until it is as safe as the store's [`Durability`] says. It may borrow from the
-    /// caller. An error or a panic undoes all of it, and nothing else.
+    /// one, and waits until it is as safe as the store's [`Durability`] says. It may borrow from
+    /// the caller. An error or a panic undoes all of it, and nothing else.
     ///
     /// # Errors
     /// The closure's own; [`Error::Panicked`]; [`Error::Closed`]; [`Error::Poisoned`];
