@@ -256,7 +256,7 @@ impl<R> Inbox<R> {
         // A time beyond what the clock can tell is none.
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         loop {
-            match self.next() {
+            match self.look() {
                 Next::Request(request) => return Received::Request(request),
                 Next::Nudged => return Received::Nudged,
                 Next::Ended => return Received::Ended,
@@ -269,7 +269,7 @@ impl<R> Inbox<R> {
     }
 
     /// The next request or nudge, if there is one.
-    pub fn next(&mut self) -> Next<R> {
+    pub fn look(&mut self) -> Next<R> {
         let seen = self.shared.gate.glimpse();
         if seen.is_nudged() {
             self.shared.gate.calm();

@@ -173,7 +173,7 @@ impl Writer {
         let mut seated = seat.sit();
         while let Some(writer) = &mut *seated {
             writer.settle_down();
-            match writer.inbox.next() {
+            match writer.inbox.look() {
                 Next::Request(request) => {
                     writer.serve(request);
                     seat.note_group(writer.group_requests);
