@@ -13,6 +13,7 @@ use super::{
     CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, Run,
     arrays::Arrays,
     cell::{Cell, PartKey},
+    cells::Cells,
     check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
@@ -145,6 +146,21 @@ impl<'p> Leaf<'p> {
         match Cell::read_short(self.page, self.offset(i)?) {
             Some((key, value)) => Ok((CellKey::Inline(key), CellValue::Inline(value))),
             None => self.cell(i).map(|cell| (cell.key.cell_key(), cell.value)),
+        }
+    }
+
+    /// All entries, to be taken one by one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the page ends before their offsets do.
+    #[inline]
+    pub fn cells(self) -> Result<Cells<'p>> {
+        let start = ARRAYS.start(OFFSETS, self.count);
+        match self.page.get(start..start + 2 * self.count) {
+            Some(offsets) => {
+                Ok(Cells::new(self.page, offsets.as_chunks().0, ARRAYS.end(self.count)))
+            }
+            None => Err(damaged(self.page, "its entries exceed the page")),
         }
     }
 

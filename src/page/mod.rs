@@ -5,6 +5,7 @@
 pub mod arrays;
 pub mod branch;
 pub mod cell;
+pub mod cells;
 pub mod filling;
 pub mod heads;
 mod lanes;

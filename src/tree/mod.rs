@@ -112,6 +112,19 @@ impl Path {
     }
 }
 
+/// Where a descent notes its way.
+pub(crate) trait Trail {
+    /// It took child `index` of the branch `child` at `level`, or it ends at the leaf `child`.
+    fn note(&mut self, level: u8, child: Child, index: usize);
+}
+
+impl Trail for Path {
+    #[inline]
+    fn note(&mut self, level: u8, child: Child, index: usize) {
+        self.steps[usize::from(level)] = Step::new(child, index);
+    }
+}
+
 impl Place {
     /// Whether the key is there.
     pub fn is_found(&self) -> bool {
@@ -235,15 +248,15 @@ impl Tree {
         Ok(true)
     }
 
-    /// Continues the way down from `child` at `level`.
+    /// Continues the way down from `child` at `level`; answers the leaf.
     pub(crate) fn descend_from<P: Pages>(
         &self,
         pages: &P,
         toward: Toward<'_>,
-        path: &mut Path,
+        trail: &mut impl Trail,
         mut child: Child,
         level: u8,
-    ) -> Result<()> {
+    ) -> Result<Child> {
         if usize::from(level) >= LEVELS_MAX {
             let reason = format!("a tree of {level} levels, of which {LEVELS_MAX} are allowed");
             return Err(Error::corrupt_page(child.page.0, reason));
@@ -256,11 +269,11 @@ impl Tree {
                 Toward::Key(key) => branch.child_index(key, &resolve)?,
                 Toward::Last => branch.len().saturating_sub(1),
             };
-            path.steps[usize::from(level)] = Step::new(child, index);
+            trail.note(level, child, index);
             child = branch.child(index)?;
         }
-        path.steps[0] = Step::new(child, 0);
-        Ok(())
+        trail.note(0, child, 0);
+        Ok(child)
     }
 
     /// Makes the page at `from` on the path, and all above it, pages of this request.

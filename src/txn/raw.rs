@@ -181,6 +181,7 @@ impl ReadRaw for View {
         self.catalog.tree(table).last(self.pages()?)
     }
 
+    #[inline]
     fn range(&self, table: usize, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Self::Range<'_>> {
         self.pages()?;
         self.catalog.tree(table).range(self, from, to)

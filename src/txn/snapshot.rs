@@ -83,6 +83,8 @@ impl View {
 
 /// Read through a view, a walk ends at the page at which the view is evicted.
 impl Pages for View {
+    #[allow(clippy::inline_always, reason = "as of the pager")]
+    #[inline(always)]
     fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
         self.pages()?.page(child, table, level)
     }

@@ -1,0 +1,106 @@
+//! Entries of a leaf one after the other, from both ends.
+//! Owns: [`Cells`]. What a scan pays for an entry is paid here: the next offset, the lengths at the
+//! head of its cell, two slices.
+//! Keeps I9: a damaged page gives an error or wrong entries, of which there are as many as it
+//! counts.
+
+use super::{
+    cell::{Cell, CellKey, CellValue},
+    damaged,
+};
+use crate::error::Result;
+
+/// What is left of a leaf's entries.
+#[derive(Clone, Copy)]
+pub struct Cells<'p> {
+    page: &'p [u8],
+    /// Where the cells of the entries that are left begin, in key order.
+    offsets: &'p [[u8; 2]],
+    /// Where the leaf's arrays end: no cell begins before.
+    first: usize,
+}
+
+/// A key and its value as a cell holds them.
+pub type CellEntry<'p> = (CellKey<'p>, CellValue<'p>);
+
+impl<'p> Cells<'p> {
+    /// No entries.
+    pub const NONE: Cells<'static> = Cells { page: &[], offsets: &[], first: 0 };
+
+    /// The entries at `offsets` of `page`, whose arrays end at `first`.
+    #[inline]
+    pub(super) fn new(page: &'p [u8], offsets: &'p [[u8; 2]], first: usize) -> Cells<'p> {
+        Cells { page, offsets, first }
+    }
+
+    /// How many are left.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Leaves out the first `count`.
+    #[inline]
+    pub fn skip(&mut self, count: usize) {
+        self.offsets = self.offsets.get(count..).unwrap_or(&[]);
+    }
+
+    /// Leaves out all behind the first `count`.
+    #[inline]
+    pub fn truncate(&mut self, count: usize) {
+        self.offsets = self.offsets.get(..count).unwrap_or(self.offsets);
+    }
+
+    /// Takes the first one if it is short and inline, as nearly all are; none says only that
+    /// [`take_first`](Self::take_first) has to look. So that what inlines into a loop is small.
+    #[inline]
+    pub fn take_first_short(&mut self) -> Option<(&'p [u8], &'p [u8])> {
+        let (offset, rest) = self.offsets.split_first()?;
+        let entry = self.short(*offset)?;
+        self.offsets = rest;
+        Some(entry)
+    }
+
+    /// As [`take_first_short`](Self::take_first_short), the last one.
+    #[inline]
+    pub fn take_last_short(&mut self) -> Option<(&'p [u8], &'p [u8])> {
+        let (offset, rest) = self.offsets.split_last()?;
+        let entry = self.short(*offset)?;
+        self.offsets = rest;
+        Some(entry)
+    }
+
+    /// Takes the first one.
+    pub fn take_first(&mut self) -> Option<Result<CellEntry<'p>>> {
+        let (offset, rest) = self.offsets.split_first()?;
+        self.offsets = rest;
+        Some(self.entry(*offset))
+    }
+
+    /// Takes the last one.
+    pub fn take_last(&mut self) -> Option<Result<CellEntry<'p>>> {
+        let (offset, rest) = self.offsets.split_last()?;
+        self.offsets = rest;
+        Some(self.entry(*offset))
+    }
+
+    #[inline]
+    fn short(&self, offset: [u8; 2]) -> Option<(&'p [u8], &'p [u8])> {
+        let at = usize::from(u16::from_le_bytes(offset));
+        if at < self.first {
+            return None;
+        }
+        Cell::read_short(self.page, at)
+    }
+
+    fn entry(&self, offset: [u8; 2]) -> Result<CellEntry<'p>> {
+        let at = usize::from(u16::from_le_bytes(offset));
+        if at < self.first {
+            return Err(damaged(self.page, "a cell lies among the arrays"));
+        }
+        match Cell::read(self.page, at) {
+            Some(cell) => Ok((cell.key.cell_key(), cell.value)),
+            None => Err(damaged(self.page, "a cell exceeds the page or is none")),
+        }
+    }
+}
