@@ -8,7 +8,16 @@ use super::{
     cell::{Cell, CellKey, CellValue},
     damaged,
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    storage::map::{LINE_BYTES, prefetch_at},
+};
+
+/// How many cells ahead of the one that is taken are being fetched: a short range waits for the
+/// first of them, and for all others at once.
+pub const AHEAD: usize = 8;
+/// How many lines of each: its key, and where its value begins.
+const LINES_AHEAD: usize = 2;
 
 /// What is left of a leaf's entries.
 #[derive(Clone, Copy)]
@@ -35,7 +44,7 @@ impl<'p> Cells<'p> {
 
     /// How many are left.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub fn left(&self) -> usize {
         self.offsets.len()
     }
 
@@ -51,12 +60,38 @@ impl<'p> Cells<'p> {
         self.offsets = self.offsets.get(..count).unwrap_or(self.offsets);
     }
 
+    /// Starts to fetch the cells that [`take_first_short`](Self::take_first_short) takes first.
+    #[inline]
+    pub fn prefetch_first(&self) {
+        for offset in self.offsets.iter().take(AHEAD) {
+            self.prefetch(*offset);
+        }
+    }
+
+    /// Starts to fetch the cells that [`take_last_short`](Self::take_last_short) takes first.
+    #[inline]
+    pub fn prefetch_last(&self) {
+        for offset in self.offsets.iter().rev().take(AHEAD) {
+            self.prefetch(*offset);
+        }
+    }
+
+    #[inline]
+    fn prefetch(&self, offset: [u8; 2]) {
+        for line in 0..LINES_AHEAD {
+            prefetch_at(self.page, usize::from(u16::from_le_bytes(offset)) + line * LINE_BYTES);
+        }
+    }
+
     /// Takes the first one if it is short and inline, as nearly all are; none says only that
     /// [`take_first`](Self::take_first) has to look. So that what inlines into a loop is small.
     #[inline]
     pub fn take_first_short(&mut self) -> Option<(&'p [u8], &'p [u8])> {
         let (offset, rest) = self.offsets.split_first()?;
         let entry = self.short(*offset)?;
+        if let Some(ahead) = rest.get(AHEAD - 1) {
+            self.prefetch(*ahead);
+        }
         self.offsets = rest;
         Some(entry)
     }
@@ -66,6 +101,9 @@ impl<'p> Cells<'p> {
     pub fn take_last_short(&mut self) -> Option<(&'p [u8], &'p [u8])> {
         let (offset, rest) = self.offsets.split_last()?;
         let entry = self.short(*offset)?;
+        if let Some(ahead) = rest.len().checked_sub(AHEAD).and_then(|at| rest.get(at)) {
+            self.prefetch(*ahead);
+        }
         self.offsets = rest;
         Some(entry)
     }

@@ -15,10 +15,10 @@ use crate::{
     page::{
         Child, PageId,
         branch::Branch,
-        cells::{CellEntry, Cells},
+        cells::{AHEAD, CellEntry, Cells},
         leaf::Leaf,
     },
-    pager::Pages,
+    pager::{LINE_BYTES, Pages, prefetch_at},
 };
 
 /// A key and its value, borrowed from the pages.
@@ -152,6 +152,10 @@ impl<'p, P: Pages> Range<'p, P> {
         if !matches!(from, Bound::Unbounded) {
             let leaf = tree.find_edge(pages, root, toward_from(from), &mut self.front)?;
             self.front.cells.skip(index_from(pages, &tree, leaf, from)?);
+            self.front.cells.prefetch_first();
+            if self.front.cells.left() < AHEAD + AHEAD / 2 {
+                tree.prefetch_neighbour(pages, &self.front, Side::Right)?;
+            }
         }
         if !matches!(to, Bound::Unbounded) {
             let leaf = tree.find_edge(pages, root, toward_to(to), &mut self.back)?;
@@ -166,8 +170,8 @@ impl<'p, P: Pages> Range<'p, P> {
         let (front, back) = (&mut self.front, &self.back);
         if front.is_found && back.is_found && front.way.is(&back.way) {
             // What the front has left ends with the leaf; what the back has, begins with it.
-            let taken = front.count.saturating_sub(front.cells.len());
-            front.cells.truncate(back.cells.len().saturating_sub(taken));
+            let taken = front.count.saturating_sub(front.cells.left());
+            front.cells.truncate(back.cells.left().saturating_sub(taken));
             self.is_met = true;
         }
     }
@@ -233,6 +237,10 @@ impl<'p, P: Pages> Range<'p, P> {
             return Ok(false);
         }
         self.meet();
+        match side {
+            Side::Right => self.front.cells.prefetch_first(),
+            Side::Left => self.last_edge().cells.prefetch_last(),
+        }
         Ok(true)
     }
 
@@ -276,6 +284,10 @@ impl<P: Pages> DoubleEndedIterator for Range<'_, P> {
 }
 
 impl<P: Pages> std::iter::FusedIterator for Range<'_, P> {}
+
+/// How many lines behind the first of a leaf a search in it reads, where entries are of usual size:
+/// they are fetched at once.
+const HEAD_LINES: usize = 5;
 
 /// Which neighbour.
 #[derive(Clone, Copy)]
@@ -324,9 +336,25 @@ impl Tree {
         child: Child,
         edge: &mut Edge<'p>,
     ) -> Result<Leaf<'p>> {
-        let leaf = Leaf::new(pages.page(child, self.table, 0)?)?;
+        let bytes = pages.page(child, self.table, 0)?;
+        for line in 1..=HEAD_LINES {
+            prefetch_at(bytes, line * LINE_BYTES);
+        }
+        let leaf = Leaf::new(bytes)?;
         (edge.cells, edge.count) = (leaf.cells()?, leaf.len());
         Ok(leaf)
+    }
+
+    /// Starts to fetch the neighbouring leaf, if it has the same parent.
+    fn prefetch_neighbour<P: Pages>(&self, pages: &P, edge: &Edge<'_>, side: Side) -> Result<()> {
+        if self.level == 0 {
+            return Ok(());
+        }
+        let branch = Branch::new(pages.page(edge.way.parent, self.table, 1)?)?;
+        if let Some(next) = side.of(edge.way.index(1), branch.len()) {
+            pages.prefetch(branch.child(next)?.page);
+        }
+        Ok(())
     }
 
     /// Moves an edge to the neighbouring leaf. False: there is none.
