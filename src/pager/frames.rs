@@ -409,6 +409,7 @@ impl FrameWriter {
 #[cfg(not(loom))]
 mod memory {
     //! The memory of frames: one allocation, cut into pieces of equal length.
+    use memmap2::{MmapMut, MmapRaw};
     use std::{
         alloc::{Layout, alloc_zeroed, dealloc},
         ptr::NonNull,
@@ -417,11 +418,18 @@ mod memory {
 
     /// Pieces begin where pages of the machine do.
     const ALIGN: usize = 4096;
+    /// From here on memory is mapped, in huge pages: a first touch costs as much as a copy else.
+    const MAPPED_BYTES_MIN: usize = 2 << 20;
+
+    /// Where a block's memory comes from, and goes back to.
+    enum Source {
+        Heap(NonNull<u8>, Layout),
+        Mapped(#[expect(dead_code, reason = "unmapped when it is dropped")] MmapRaw),
+    }
 
     /// One allocation, cut into pieces of equal length.
     pub struct Block {
-        start: NonNull<u8>,
-        layout: Layout,
+        source: Source,
         /// The first piece; `pieces * piece_bytes` from here lie inside the allocation.
         base: NonNull<u8>,
         pieces: usize,
@@ -437,7 +445,17 @@ mod memory {
     impl Block {
         /// Zeroed memory for `pieces` of `piece_bytes`; none if there is not that much.
         pub fn new(pieces: usize, piece_bytes: usize) -> Option<Block> {
-            let bytes = pieces.checked_mul(piece_bytes)?.checked_add(ALIGN)?;
+            let bytes = pieces.checked_mul(piece_bytes)?;
+            if bytes >= MAPPED_BYTES_MIN {
+                let mapped = MmapMut::map_anon(bytes).ok()?;
+                // A hint: where there are no huge pages small ones do.
+                #[cfg(target_os = "linux")]
+                let _ = mapped.advise(memmap2::Advice::HugePage);
+                let mapped = MmapRaw::from(mapped); // begins with a page, and is zero
+                let base = NonNull::new(mapped.as_mut_ptr())?;
+                return Some(Block { source: Source::Mapped(mapped), base, pieces, piece_bytes });
+            }
+            let bytes = bytes.checked_add(ALIGN)?;
             // Aligned by hand: asked for zeroed memory at a great alignment, std writes the zeros
             // itself and touches every page; at this one the system hands out pages that cost
             // nothing until used.
@@ -448,7 +466,8 @@ mod memory {
             assert!(skip <= ALIGN, "a byte pointer can be aligned");
             // SAFETY: `skip <= ALIGN`, and the allocation has ALIGN bytes beyond the pieces.
             let base = unsafe { start.add(skip) };
-            Some(Block { start, layout, base, pieces, piece_bytes })
+            let source = Source::Heap(start, layout);
+            Some(Block { source, base, pieces, piece_bytes })
         }
 
         /// The length of a piece, in bytes.
@@ -497,8 +516,10 @@ mod memory {
 
     impl Drop for Block {
         fn drop(&mut self) {
-            // SAFETY: allocated in `new` with this layout, and freed only here.
-            unsafe { dealloc(self.start.as_ptr(), self.layout) }
+            if let Source::Heap(start, layout) = self.source {
+                // SAFETY: allocated in `new` with this layout, and freed only here.
+                unsafe { dealloc(start.as_ptr(), layout) }
+            }
         }
     }
 }
