@@ -502,6 +502,13 @@ impl WritePager {
         out.sort_unstable_by_key(|dirty| dirty.page);
         out.dedup_by_key(|dirty| dirty.page);
         super::checkpoint::write_pages(&self.pager, &out)?;
+        if let (Some(first), Some(last)) = (out.first(), out.last()) {
+            // The device writes while more is made, not only once all of it is to be synced.
+            let page_bytes = self.page_bytes();
+            let (from, to) = (first.page.0, last.page.0 + last.pages);
+            let offset = PageId(from).offset(page_bytes);
+            self.pager.file.start_writing(offset, PageId(to).offset(page_bytes) - offset);
+        }
         // But they stay: every further insertion comes through them.
         out.retain(|dirty| page::level(self.pager.frames.bytes(dirty.frame)) == 0);
         for dirty in &out {

@@ -309,6 +309,10 @@ impl StorageFile for OpenFile {
         Ok(metadata.len())
     }
 
+    fn start_writing(&self, offset: u64, len: u64) {
+        super::map::start_writing(&self.file, offset, len);
+    }
+
     fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(self.failed("sync"))
     }

@@ -10,6 +10,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use memmap2::MmapMut;
 #[cfg(not(loom))]
 use memmap2::{MmapOptions, MmapRaw as Mapping};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::{fs::File, slice};
 
 #[cfg(loom)]
@@ -138,6 +140,23 @@ pub fn prefetch_all(bytes: &[u8]) {
         prefetch(line);
     }
 }
+
+/// Has the kernel begin to write what is dirty of a part of `file`; see
+/// [`start_writing`](super::StorageFile::start_writing). Here, because it needs a call that no safe
+/// crate has.
+#[cfg(target_os = "linux")]
+pub(super) fn start_writing(file: &File, offset: u64, len: u64) {
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
+    // SAFETY: the call has no duties: the descriptor is open while `file` is borrowed, and it
+    // touches no memory of this process. What fails of the writing is kept for the next sync.
+    let _ = unsafe {
+        libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE)
+    };
+}
+
+/// As above, where there is no such call.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn start_writing(_: &File, _: u64, _: u64) {}
 
 /// A page of memory that is zero in every process that is forked off; none where the kernel cannot.
 #[cfg(target_os = "linux")]

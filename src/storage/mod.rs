@@ -76,6 +76,9 @@ pub trait StorageFile: Send + Sync + 'static {
     fn truncate(&self, len: u64) -> Result<()>;
     /// The file's length in bytes.
     fn len(&self) -> Result<u64>;
+    /// Has what was written to `len` bytes at `offset` begin its way to the device. A hint, which
+    /// waits for nothing and promises nothing: only a sync does, and it alone tells what failed.
+    fn start_writing(&self, _offset: u64, _len: u64) {}
     /// Makes everything written before this call durable, and the length with it.
     fn sync(&self) -> Result<()>;
     /// Takes the advisory lock of this file, waiting up to `timeout`; it goes when the file is

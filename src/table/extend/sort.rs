@@ -16,3 +16,16 @@ pub fn sort<T: Send>(items: &mut [T], compare: impl Fn(&T, &T) -> Ordering + Syn
     }
     items.sort_unstable_by(compare);
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_shared_among_cores_is_sorted() {
+        let numbers = (0..100_000u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40);
+        let mut sorted: Vec<u64> = numbers.collect();
+        let mut expected = sorted.clone();
+        expected.sort_unstable();
+        super::sort(&mut sorted, Ord::cmp);
+        assert!(sorted == expected);
+    }
+}
