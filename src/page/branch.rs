@@ -12,7 +12,7 @@ use super::{
     Run,
     arrays::{Arrays, SAMPLE_EVERY},
     cell::{PartKey, overwrite_separator_run, read_separator, separator_len, write_separator},
-    check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     lanes::{HEADS_AT_ONCE, smaller, smaller_bits},
     read_u16, set_field,
@@ -24,6 +24,9 @@ use crate::{
 };
 
 const _: () = assert!(SAMPLE_EVERY == HEADS_AT_ONCE);
+const _: () = assert!(LINE_BYTES == HEAD_BYTES * SAMPLE_EVERY);
+const _: () = assert!(ARRAYS.start(HEADS, 1).is_multiple_of(LINE_BYTES));
+const _: () = assert!(ARRAYS.start(CHILDREN, 1).is_multiple_of(CHILD_BYTES));
 
 const HEADS: usize = 0;
 const CHILDREN: usize = 1;
@@ -170,11 +173,9 @@ impl<'p> Branch<'p> {
     )]
     #[inline(always)]
     pub fn new(page: &'p [u8]) -> Result<Branch<'p>> {
-        let count = checked_count(page)?;
-        check_header(page, Kind::Branch, ARRAYS.end(count))?;
-        let (start, len) = (field(page, PREFIX_START), field(page, PREFIX_LEN));
-        match page.get(start..start + len) {
-            Some(prefix) => Ok(Branch::with(page, count, prefix)),
+        let head = check_header(page, Kind::Branch, |count| ARRAYS.end(count))?;
+        match page.get(head.prefix_start..head.prefix_start + head.prefix_len) {
+            Some(prefix) => Ok(Branch::with(page, head.count, prefix)),
             None => Err(damaged(page, "its prefix exceeds the page")),
         }
     }
@@ -202,27 +203,51 @@ impl<'p> Branch<'p> {
         if self.count == 0 {
             return Err(damaged(self.page, "a branch without children"));
         }
-        let Some(rest) = key.strip_prefix(self.prefix) else {
+        let rest = if self.prefix.is_empty() {
+            // Of random keys most prefixes are, and the comparison is a call.
+            key
+        } else if let Some(rest) = key.strip_prefix(self.prefix) {
+            rest
+        } else {
             return Ok(if key < self.prefix { 0 } else { self.count - 1 });
         };
         let head = head(rest);
         let group = self.group(head);
         self.prefetch_children(group);
-        let mut from = self.lower_bound_in(group, head);
+        let from = self.lower_bound_in(group, head);
         if self.head(from) == Some(head) {
-            let heads = Heads::new(self.page, self.heads, self.count);
-            let mut to = heads.end_of_equal(from, head);
-            // Child 0 has head 0 and no separator to compare with.
-            from = from.max(1);
-            while from < to {
-                let middle = from.midpoint(to);
-                let separator = self.cell(middle)?.0;
-                let greater = match separator.run {
-                    None => separator.start > rest,
-                    Some(_) => separator.compare(key, resolve)?.is_gt(),
-                };
-                (from, to) = if greater { (from, middle) } else { (middle + 1, to) };
-            }
+            // In parts, for a whole one would lie in memory from the start.
+            let Branch { page, count, prefix, heads, .. } = self;
+            return Branch::among_equal(page, count, heads, from, prefix.len(), key, resolve);
+        }
+        Ok(from.max(1) - 1)
+    }
+
+    /// As [`child_index`](Self::child_index), where the heads from `from` on equal that of `key`.
+    // Apart, for the many who never come here have the registers then.
+    #[inline(never)]
+    fn among_equal(
+        page: &'p [u8],
+        count: usize,
+        heads: usize,
+        from: usize,
+        prefix_len: usize,
+        key: &[u8],
+        resolve: &impl Resolve<'p>,
+    ) -> Result<usize> {
+        let branch = Branch { page, count, prefix: &[], heads, children: 0 };
+        let rest = key.get(prefix_len..).unwrap_or(&[]);
+        let mut to = Heads::new(page, heads, count).end_of_equal(from, head(rest));
+        // Child 0 has head 0 and no separator to compare with.
+        let mut from = from.max(1);
+        while from < to {
+            let middle = from.midpoint(to);
+            let separator = branch.cell(middle)?.0;
+            let greater = match separator.run {
+                None => separator.start > rest,
+                Some(_) => separator.compare(key, resolve)?.is_gt(),
+            };
+            (from, to) = if greater { (from, middle) } else { (middle + 1, to) };
         }
         Ok(from.max(1) - 1)
     }
@@ -241,8 +266,9 @@ impl<'p> Branch<'p> {
     /// The lower bound of `head`, which lies in this group of heads or at its end.
     #[inline]
     fn lower_bound_in(self, group: usize, head: u32) -> usize {
-        let at = self.heads + HEAD_BYTES * SAMPLE_EVERY * group;
-        let Some(line) = self.page.get(at..).and_then(<[u8]>::first_chunk) else { return 0 };
+        // Groups are whole cache lines.
+        let lines = self.page.as_chunks().0;
+        let Some(line) = lines.get(self.heads / LINE_BYTES + group) else { return 0 };
         // What stands behind the last head can count only if all heads are smaller.
         (SAMPLE_EVERY * group + smaller(line, head)).min(self.count)
     }
@@ -250,8 +276,7 @@ impl<'p> Branch<'p> {
     /// Head `i`, if there is one.
     #[inline]
     fn head(self, i: usize) -> Option<u32> {
-        let at = self.heads + HEAD_BYTES * i;
-        let bytes = self.page.get(at..).and_then(<[u8]>::first_chunk)?;
+        let bytes = self.page.as_chunks().0.get(self.heads / HEAD_BYTES + i)?;
         (i < self.count).then(|| u32::from_le_bytes(*bytes))
     }
 
@@ -276,8 +301,9 @@ impl<'p> Branch<'p> {
     #[inline]
     pub fn child(self, i: usize) -> Result<Child> {
         check_index(self.page, i, self.count)?;
-        let at = self.children + CHILD_BYTES * i;
-        match self.page.get(at..).and_then(<[u8]>::first_chunk) {
+        // Children lie at multiples of their length.
+        let children = self.page.as_chunks().0;
+        match children.get(self.children / CHILD_BYTES + i) {
             Some(bytes) => {
                 let word = u64::from_le_bytes(*bytes);
                 Ok(Child { page: PageId(word as u32), birth: (word >> 32) as u32 })

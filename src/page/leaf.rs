@@ -14,7 +14,7 @@ use super::{
     arrays::Arrays,
     cell::{Cell, PartKey},
     cells::Cells,
-    check_header, check_index, checked_count, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
     split::balanced_cut,
@@ -44,9 +44,8 @@ impl<'p> Leaf<'p> {
     #[allow(clippy::inline_always, reason = "as of a branch")]
     #[inline(always)]
     pub fn new(page: &'p [u8]) -> Result<Leaf<'p>> {
-        let count = checked_count(page)?;
-        check_header(page, Kind::Leaf, ARRAYS.end(count))?;
-        Ok(Leaf { page, count })
+        let head = check_header(page, Kind::Leaf, |count| ARRAYS.end(count))?;
+        Ok(Leaf { page, count: head.count })
     }
 
     /// The number of entries.
@@ -87,14 +86,26 @@ impl<'p> Leaf<'p> {
                 }
                 Some(_) => {}
                 None => {
-                    let cell = self.cell(i)?;
-                    if cell.key.equals(key, resolve)? {
-                        return Ok(Some((i, cell.value)));
+                    if let Some(value) = self.value_if(i, key, resolve)? {
+                        return Ok(Some((i, value)));
                     }
                 }
             }
         }
         Ok(None)
+    }
+
+    /// The value of entry `i`, which has a long part, if its key is `key`.
+    // Apart, as `child_index_among_equal` of a branch.
+    #[inline(never)]
+    fn value_if(
+        self,
+        i: usize,
+        key: &[u8],
+        resolve: &impl Resolve<'p>,
+    ) -> Result<Option<CellValue<'p>>> {
+        let cell = self.cell(i)?;
+        Ok(cell.key.equals(key, resolve)?.then_some(cell.value))
     }
 
     /// Where the key and the value of `key` begin, if it is here: a guess by its tag, for who wants

@@ -303,30 +303,44 @@ fn damaged(page: &[u8], reason: &str) -> Error {
 
 const SHORT: &str = "a page is shorter than any page";
 
-/// Entries or children, of a page that has a possible length: first of all, so that the compiler
-/// knows the length wherever the header is read.
-#[inline]
-fn checked_count(page: &[u8]) -> Result<usize> {
-    if page.len() < PAGE_BYTES_MIN {
-        return Err(Error::corrupt_page(0, SHORT));
-    }
-    Ok(field(page, COUNT))
+/// The fields of a header that every search needs, read at once: each field by itself costs a
+/// comparison with the page's length.
+#[derive(Clone, Copy)]
+struct Head {
+    /// Entries or children.
+    count: usize,
+    prefix_len: usize,
+    prefix_start: usize,
 }
 
-/// What leaves and branches check next: that the page is of the kind, and that its arrays end
-/// before its cells begin, which begin in the page.
-#[inline]
-fn check_header(page: &[u8], kind: Kind, arrays_end: usize) -> Result<()> {
+/// Checks that the page is of the kind, and that its arrays, which end where `arrays_end` says for
+/// a count, end before its cells begin, which begin in the page.
+#[allow(clippy::inline_always, reason = "a part of every descent")]
+#[inline(always)]
+fn check_header(page: &[u8], kind: Kind, arrays_end: impl Fn(usize) -> usize) -> Result<Head> {
     debug_assert!(page.len() <= PAGE_BYTES_MAX);
-    if page[KIND.start] != kind as u8 {
+    let Some(header) = page.first_chunk().filter(|_| page.len() >= PAGE_BYTES_MIN) else {
+        return Err(Error::corrupt_page(0, SHORT));
+    };
+    let (place, room) = (word(header, TABLE.start), word(header, PREFIX_LEN.start));
+    let two = |word: u64, field: &Range<usize>, start: usize| {
+        usize::from((word >> (8 * (field.start - start))) as u16)
+    };
+    if (place >> (8 * (KIND.start - TABLE.start))) as u8 != kind as u8 {
         return Err(damaged(page, "its kind is not the one that its level asks for"));
     }
-    let cells_start = field(page, CELLS_START);
-    if arrays_end > cells_start || cells_start > page.len() {
+    let count = two(place, &COUNT, TABLE.start);
+    let cells_start = two(room, &CELLS_START, PREFIX_LEN.start);
+    if arrays_end(count) > cells_start || cells_start > page.len() {
         return Err(damaged(page, "its entries exceed the page"));
     }
-    Ok(())
+    let prefix_len = two(room, &PREFIX_LEN, PREFIX_LEN.start);
+    Ok(Head { count, prefix_len, prefix_start: two(room, &PREFIX_START, PREFIX_LEN.start) })
 }
+
+// The two words hold these fields.
+const _: () = assert!(COUNT.end == TABLE.start + 8 && PREFIX_LEN.start == TABLE.start + 8);
+const _: () = assert!(PREFIX_START.end == PREFIX_LEN.start + 8);
 
 /// Checks that there is an entry or child `i` of `count`. An index from a search can be wrong: a
 /// page in the map may have been read from disk again since, and be damaged now.

@@ -47,7 +47,7 @@ pub struct Matches<'p> {
     /// The index of the first tag of that group.
     base: usize,
     /// One bit for each match left in it.
-    hits: u32,
+    hits: u64,
 }
 
 impl<'p> Matches<'p> {
@@ -69,7 +69,7 @@ impl<'p> Matches<'p> {
             return;
         };
         self.groups = rest;
-        let in_use = u32::MAX.checked_shr(GROUP.saturating_sub(self.left) as u32);
+        let in_use = u64::MAX.checked_shr(GROUP.saturating_sub(self.left) as u32);
         self.hits = equal_bits(group, self.tag) & in_use.unwrap_or(0);
     }
 }

@@ -61,8 +61,9 @@ pub struct Slots {
 #[inline]
 fn place(page: u32) -> (usize, usize) {
     let number = u64::from(page) + FIRST_CHUNK_SLOTS;
-    let chunk = number.ilog2() - FIRST_CHUNK_SLOTS.ilog2();
-    (chunk as usize, (number - (FIRST_CHUNK_SLOTS << chunk)) as usize)
+    let top = number.ilog2();
+    // The number without its top bit.
+    ((top - FIRST_CHUNK_SLOTS.ilog2()) as usize, (number ^ 1 << top) as usize)
 }
 
 impl Default for Slots {

@@ -157,15 +157,17 @@ impl Tree {
         let resolve = resolver(pages, self.table);
         for level in (1..=self.level).rev() {
             let bytes = pages.page(child, self.table, level)?;
+            let branch = Branch::new(bytes)?;
             // The rest of the samples is on its way beside the header.
             prefetch_at(bytes, LINE_BYTES);
-            let branch = Branch::new(bytes)?;
             child = branch.child(branch.child_index(key, &resolve)?)?;
         }
         let bytes = pages.page(child, self.table, 0)?;
-        // The line of most cells' offsets is on its way beside that of the header and the tags.
+        let leaf = Leaf::new(bytes)?;
+        // The lines of most cells' offsets are on their way beside that of the header and the tags.
         prefetch_at(bytes, LINE_BYTES);
-        match Leaf::new(bytes)?.get(key, &resolve)? {
+        prefetch_at(bytes, 2 * LINE_BYTES);
+        match leaf.get(key, &resolve)? {
             Some(value) => Ok(Some(value.resolve(&resolve)?)),
             None => Ok(None),
         }
