@@ -11,7 +11,10 @@ use super::{
     CELLS_START, COUNT, Child, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, PREFIX_START, PageId,
     Run,
     arrays::{Arrays, SAMPLE_EVERY},
-    cell::{PartKey, overwrite_separator_run, read_separator, separator_len, write_separator},
+    cell::{
+        PartKey, overwrite_separator_run, read_separator, read_short_separator, separator_len,
+        write_separator,
+    },
     check_header, check_index, damaged, drop_cell, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     lanes::{HEADS_AT_ONCE, smaller, smaller_bits},
@@ -242,10 +245,12 @@ impl<'p> Branch<'p> {
         let mut from = from.max(1);
         while from < to {
             let middle = from.midpoint(to);
-            let separator = branch.cell(middle)?.0;
-            let greater = match separator.run {
-                None => separator.start > rest,
-                Some(_) => separator.compare(key, resolve)?.is_gt(),
+            let greater = match read_short_separator(page, branch.offset(middle)?) {
+                Some(start) => start > rest,
+                None => match branch.cell(middle)?.0 {
+                    PartKey { start, run: None } => start > rest,
+                    separator => separator.compare(key, resolve)?.is_gt(),
+                },
             };
             (from, to) = if greater { (from, middle) } else { (middle + 1, to) };
         }

@@ -400,6 +400,17 @@ pub fn read_separator(page: &[u8], at: usize) -> Option<(PartKey<'_>, usize)> {
     Some((key, bytes.len() - rest.len()))
 }
 
+/// What the cell of a branch at `at` keeps of its separator, if that is short and inline, as nearly
+/// all are; none says only that [`read_separator`] has to look.
+#[inline]
+pub fn read_short_separator(page: &[u8], at: usize) -> Option<&[u8]> {
+    let code = *page.get(at)?;
+    if code >= LONG {
+        return None;
+    }
+    page.get(at + 1..at + 1 + usize::from(code))
+}
+
 /// Writes `run` over the run of a branch's cell.
 pub fn overwrite_separator_run(cell: &mut [u8], run: Run) {
     Writer { cell, at: 1 }.put(&run.to_bytes());
