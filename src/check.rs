@@ -5,8 +5,13 @@
 use crate::{
     error::{Error, Result},
     page::{PageId, meta::META_PAGES},
+    pager::Pager,
     publish::Version,
     store::Store,
+    tree::{
+        Tree,
+        check::{TreeReport, Visit},
+    },
     txn::{checkpoint::Inventory, writer::Writer},
 };
 
@@ -31,6 +36,9 @@ impl Store {
     /// and between pages, separators, levels, the counts of entries, every overflow run, the
     /// catalog, and that each page of the file is used once or free. Readers and writers go on.
     ///
+    /// Cost: a visit to every page, with the feature `rayon` by all cores; the version that is
+    /// checked is held meanwhile, and with it the pages that it alone can see.
+    ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first damage.
     pub fn check(&self) -> Result<CheckReport> {
@@ -46,6 +54,15 @@ impl Store {
 impl Inventory {
     /// Checks every page of the version in it.
     pub(crate) fn check(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport> {
+        self.check_trees(progress, Tree::check_by_all)
+    }
+
+    /// Checks everything, each tree by `check`, which also gets the file's length in pages.
+    fn check_trees(
+        &self,
+        progress: &mut dyn FnMut(u64, u64),
+        check: impl Fn(&Tree, &Pager, Version, u32, Visit<'_>) -> Result<TreeReport>,
+    ) -> Result<CheckReport> {
         let inventory = self;
         let mut ledger = Ledger::new(inventory.end);
         for extent in &inventory.extras {
@@ -60,12 +77,12 @@ impl Inventory {
             CheckReport { version: view.version(), free_pages, ..CheckReport::default() };
         for (entry, tree) in view.catalog.iter() {
             let name = format!("table \"{}\"", entry.name);
-            let found =
-                tree.check(view.pages()?, Version(view.version()), &mut |first, pages| {
-                    ledger.enter(first, pages, &name)?;
-                    progress(ledger.seen, u64::from(inventory.end));
-                    Ok(())
-                })?;
+            let newest = Version(view.version());
+            let found = check(tree, view.pages()?, newest, inventory.end, &mut |first, pages| {
+                ledger.enter(first, pages, &name)?;
+                progress(ledger.seen, u64::from(inventory.end));
+                Ok(())
+            })?;
             report.tables += 1;
             report.entries += found.entries;
         }

@@ -36,8 +36,9 @@
 //! - What can go wrong: [`Error`]; what the store reports on its own: [`Event`].
 //!
 //! # Features
-//! None is on by default. `postcard` and `pod` bring values of other types; `simulation` the disk
-//! that crash tests are built on; `internals` is for this repository alone.
+//! None is on by default. `postcard` and `pod` bring values of other types; `rayon` shares scans and
+//! checks among all cores; `simulation` brings the disk that crash tests are built on; `internals`
+//! is for this repository alone.
 
 mod check;
 mod clock;
@@ -60,6 +61,8 @@ mod txn;
 mod wal;
 
 pub use error::{Corruption, Error, IoFailure, Limit, Resource, Result, TypeMismatch};
+#[cfg(feature = "rayon")]
+pub use table::parallel::ParRange;
 #[cfg(feature = "pod")]
 pub use table::pod::Pod;
 #[cfg(feature = "postcard")]

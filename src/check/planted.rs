@@ -18,7 +18,7 @@ use crate::{
     sync::Arc,
     table::Table,
     tree::Tree,
-    txn::catalog::Catalog,
+    txn::{catalog::Catalog, writer::Writer},
 };
 
 pub const PAGE_BYTES: usize = 4096;
@@ -226,7 +226,17 @@ impl Planted {
     fn verdict(mut self) -> Result<(), Error> {
         self.write();
         let store = options().open_storage(&self.storage)?;
-        store.check().map(drop)
+        // One core and all of them come to the same end, by the same way.
+        let inventory = store.inspect(Writer::inventory)?;
+        let (mut alone_told, mut told) = (Vec::new(), Vec::new());
+        let alone = inventory.check_trees(
+            &mut |seen, of| alone_told.push((seen, of)),
+            |tree, pages, newest, _, visit| tree.check(pages, newest, visit),
+        );
+        let found = store.check_with(|seen, of| told.push((seen, of)));
+        assert_eq!(format!("{alone:?}"), format!("{found:?}"));
+        assert_eq!(alone_told, told);
+        found.map(drop)
     }
 }
 

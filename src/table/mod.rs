@@ -7,6 +7,8 @@ pub mod datum;
 pub mod escape;
 pub mod extend;
 pub mod key;
+#[cfg(feature = "rayon")]
+pub mod parallel;
 #[cfg(feature = "pod")]
 pub mod pod;
 #[cfg(feature = "postcard")]

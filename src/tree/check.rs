@@ -1,5 +1,8 @@
 //! The structural check: everything that a tree promises and a page's checksum cannot prove.
 
+#[cfg(feature = "rayon")]
+mod parallel;
+
 use super::{LEVELS_MAX, Tree, insert::Moving, resolver};
 use crate::{
     error::{Error, Result},
@@ -43,6 +46,9 @@ struct Check<'p, 'v, P> {
     report: TreeReport,
     /// The last key seen.
     last: Option<&'p [u8]>,
+    /// The subtrees that others check, if any do.
+    #[cfg(feature = "rayon")]
+    left: Option<parallel::Left<'v>>,
 }
 
 impl Tree {
@@ -58,29 +64,58 @@ impl Tree {
         newest: Version,
         visit: Visit<'_>,
     ) -> Result<TreeReport> {
-        let mut check =
-            Check { pages, tree: *self, visit, report: TreeReport::default(), last: None };
-        if let Some(root) = self.root {
-            if usize::from(self.level) >= LEVELS_MAX {
-                let reason = format!("a root at level {}", self.level);
-                return Err(Error::corrupt_page(root.page.0, reason));
-            }
-            check.report.levels = self.level + 1;
-            check.page(root, self.level, newest, None, None)?;
+        let mut check = Check::new(pages, self, visit);
+        check.all(newest)?;
+        self.expect_len(check.report)
+    }
+
+    /// As [`check`](Tree::check), for whom one core is enough.
+    #[cfg(not(feature = "rayon"))]
+    pub fn check_by_all<P: Pages>(
+        &self,
+        pages: &P,
+        newest: Version,
+        _file_pages: u32,
+        visit: Visit<'_>,
+    ) -> Result<TreeReport> {
+        self.check(pages, newest, visit)
+    }
+
+    /// Checks the number of entries against what was found.
+    fn expect_len(&self, report: TreeReport) -> Result<TreeReport> {
+        let found = report.entries;
+        if found == self.len {
+            return Ok(report);
         }
-        let found = check.report.entries;
-        if found != self.len {
-            let (reason, page) = (
-                format!("a table of {} entries in which {found} were found", self.len),
-                self.root.map_or(0, |root| root.page.0),
-            );
-            return Err(Error::corrupt_page(page, reason));
-        }
-        Ok(check.report)
+        let reason = format!("a table of {} entries in which {found} were found", self.len);
+        Err(Error::corrupt_page(self.root.map_or(0, |root| root.page.0), reason))
     }
 }
 
-impl<'p, P: Pages> Check<'p, '_, P> {
+impl<'p, 'v, P: Pages> Check<'p, 'v, P> {
+    fn new(pages: &'p P, tree: &Tree, visit: Visit<'v>) -> Check<'p, 'v, P> {
+        Check {
+            pages,
+            tree: *tree,
+            visit,
+            report: TreeReport::default(),
+            last: None,
+            #[cfg(feature = "rayon")]
+            left: None,
+        }
+    }
+
+    /// Checks the tree from its root on.
+    fn all(&mut self, newest: Version) -> Result<()> {
+        let Some(root) = self.tree.root else { return Ok(()) };
+        let level = self.tree.level;
+        if usize::from(level) >= LEVELS_MAX {
+            return Err(Error::corrupt_page(root.page.0, format!("a root at level {level}")));
+        }
+        self.report.levels = level + 1;
+        self.page(root, level, newest, None, None)
+    }
+
     /// Checks the page `child` and all below it, made by `newest` or before; its keys lie from
     /// `low` up to and without `high`.
     fn page(
@@ -91,6 +126,11 @@ impl<'p, P: Pages> Check<'p, '_, P> {
         low: Option<&[u8]>,
         high: Option<&[u8]>,
     ) -> Result<()> {
+        #[cfg(feature = "rayon")]
+        if let Some(left) = self.left.as_mut().filter(|left| left.level == level) {
+            left.leave(child, newest, low, high);
+            return Ok(());
+        }
         (self.visit)(child.page, 1)?;
         let bytes = self.pages.page(child, self.tree.table, level)?;
         let birth = page::birth(bytes);
@@ -174,11 +214,12 @@ impl<'p, P: Pages> Check<'p, '_, P> {
                 self.run(run)?;
             }
             let key = leaf.key(i)?.resolve(&resolve)?;
-            if self.last.is_some_and(|last| last >= key) {
-                return damage("keys out of order");
-            }
+            // First: then a subtree's first key needs no other subtree's last one.
             if low.is_some_and(|low| key < low) || high.is_some_and(|high| key >= high) {
                 return damage("a key outside of its page's separators");
+            }
+            if self.last.is_some_and(|last| last >= key) {
+                return damage("keys out of order");
             }
             // What readers use: the arrays beside the cells.
             if leaf.find(key, &resolve)? != Some(i) || leaf.search(key, &resolve)? != Ok(i) {

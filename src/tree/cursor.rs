@@ -3,6 +3,8 @@
 //! there is touched only from leaf to leaf. An open end is looked up when it is first asked for.
 //! Edges are small, for a range is handed on a few times before its first entry is read.
 
+mod cut;
+
 use std::ops::Bound;
 
 use super::{

@@ -2,7 +2,10 @@
 //! request in progress are changed, nothing is read after it was given up (except by snapshots that
 //! saw it), nothing is given up twice; and they can tell which pages are in use.
 
-use std::{cell::Cell, collections::BTreeMap};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use crate::{
     error::{Error, Resource, Result},
@@ -24,9 +27,30 @@ pub struct ModelPages {
     /// How many pages were copied.
     pub copies: usize,
     /// How often a page was read.
-    pub reads: Cell<usize>,
+    pub reads: Count,
     /// Errors instead of panics, for trees that were damaged on purpose.
     pub is_lenient: bool,
+}
+
+/// A count that goes on while pages are only read, by any number of threads.
+#[derive(Default)]
+pub struct Count(AtomicUsize);
+
+impl Count {
+    fn add(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// What was counted since the last call.
+    pub fn take(&self) -> usize {
+        self.0.swap(0, Relaxed)
+    }
+}
+
+impl Clone for Count {
+    fn clone(&self) -> Count {
+        Count(AtomicUsize::new(self.0.load(Relaxed)))
+    }
 }
 
 #[derive(Clone)]
@@ -63,7 +87,7 @@ impl ModelPages {
             free: Vec::new(),
             pages_max: usize::MAX,
             copies: 0,
-            reads: Cell::new(0),
+            reads: Count::default(),
             is_lenient: false,
         }
     }
@@ -106,6 +130,11 @@ impl ModelPages {
         pages
     }
 
+    /// How many pages there are, those that are free included.
+    pub fn end(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// The bytes of every page in use, to damage them.
     pub fn bytes_mut(&mut self) -> Vec<&mut Vec<u8>> {
         let used = self.slots.iter_mut().filter_map(|slot| match slot {
@@ -143,7 +172,7 @@ impl ModelPages {
         table: TableId,
         level: u8,
     ) -> Result<&'a [u8]> {
-        self.reads.set(self.reads.get() + 1);
+        self.reads.add();
         page::expect(&used.bytes, child, table, level)?;
         Ok(&used.bytes)
     }

@@ -11,6 +11,7 @@ use crate::{error::Result, pager::Pages, publish::Version};
 
 mod faults;
 mod fill;
+mod pieces;
 
 type Bytes = Vec<u8>;
 type Oracle = BTreeMap<Bytes, Bytes>;
@@ -329,10 +330,15 @@ impl World {
         let (from, to) = (self.source.bound(), self.source.bound());
         let mut expected = oracle_range(&self.oracle, &from, &to).into_iter();
         let mut range = self.tree.range(&self.pages, as_slice(&from), as_slice(&to))?;
+        let split_in = [10, 1_000_000][self.source.dice.below(2)];
         let back_in = [1, 2, 1_000_000][self.source.dice.below(3)];
         loop {
             if self.source.dice.one_in(50) {
                 range = range.clone();
+            }
+            if self.source.dice.one_in(split_in) {
+                let pieces = self.source.dice.below(9);
+                pieces::are_as_expected(range.clone(), pieces, expected.clone())?;
             }
             let (entry, expected) = if self.source.dice.one_in(back_in) {
                 (range.next_back(), expected.next_back())
@@ -355,6 +361,7 @@ impl World {
             assert!(reachable.insert(page, pages).is_none(), "page {} is named twice", page.0);
             Ok(())
         })?;
+        pieces::checks_agree(&self.tree, &self.pages);
         assert_eq!(report.entries, self.oracle.len() as u64);
         assert_eq!(reachable, self.pages.in_use(), "pages leaked, or given up while in use");
         assert_eq!(self.tree.len, self.oracle.len() as u64);

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::{Dice, Oracle, TABLE, World, play, seeds};
+use super::{Dice, Oracle, TABLE, World, pieces, play, seeds};
 use crate::{
     error::{Error, Limit, Resource, Result},
     options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
@@ -73,6 +73,9 @@ fn walk(tree: &Tree, pages: &ModelPages) -> Result<()> {
             break;
         }
     }
+    for piece in tree.range(pages, Bound::Unbounded, Bound::Unbounded)?.split(5)? {
+        piece.take(10_000).try_for_each(|entry| entry.map(drop))?;
+    }
     Ok(())
 }
 
@@ -99,6 +102,7 @@ fn damaged_pages_give_errors_or_wrong_entries_but_never_a_panic() {
                     bytes[at] ^= 1 << dice.below(8);
                 }
             }
+            pieces::checks_agree(&world.tree, &world.pages);
             drop(use_all(&mut world));
         }
     }
