@@ -86,7 +86,7 @@ impl Peer for Rocks {
         for (key, value) in entries {
             batch.put(key, value);
         }
-        self.db.write_opt(&batch, &self.written()).expect("rocksdb writes");
+        self.db.write_opt(batch, &self.written()).expect("rocksdb writes");
     }
 
     fn remove(&self, keys: &mut Keys<'_>) {
@@ -94,7 +94,7 @@ impl Peer for Rocks {
         for key in keys {
             batch.delete(key);
         }
-        self.db.write_opt(&batch, &self.written()).expect("rocksdb writes");
+        self.db.write_opt(batch, &self.written()).expect("rocksdb writes");
     }
 
     /// RocksDB keeps no exact count: it is a scan.
