@@ -3,8 +3,6 @@
 
 mod handles;
 pub(super) mod model;
-#[cfg(feature = "rayon")]
-mod parallel;
 
 use super::{
     datum::{Datum, Scratch, combine, type_hash, type_name},

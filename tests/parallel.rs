@@ -1,14 +1,16 @@
-//! Scans by all cores give what one gives.
+//! Scans by all cores give what one gives. With the feature `rayon`.
 
-use crate::{
-    error::{Error, Result},
-    options::{Options, PAGE_FILE},
-    storage::{Storage, memory::MemoryStorage},
-    store::Store,
-    sync::Arc,
-    table::Table,
-};
+#![cfg(feature = "rayon")]
+
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use recto::{
+    Error, Options, Result, Store, Table,
+    internals::{
+        storage::{Storage, memory::MemoryStorage},
+        store::open_storage,
+    },
+};
+use std::sync::Arc;
 
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
 const NAMES: Table<&str, &[u8]> = Table::new("names");
@@ -65,11 +67,11 @@ fn a_damaged_page_surfaces() -> Result<()> {
     const PAGE_BYTES: usize = 4096;
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let options = || Options::new().page_bytes(PAGE_BYTES);
-    let store = options().open_storage(&storage)?;
+    let store = open_storage(options(), &storage)?;
     store.write(|tx| tx.table(&NUMBERS)?.extend((0..50_000).map(|i| (i, i))))?;
     store.close()?;
     drop(store);
-    let file = storage.open(PAGE_FILE)?;
+    let file = storage.open("pages")?;
     let pages = file.len()? / PAGE_BYTES as u64;
     let mut found = 0;
     for page in (2..pages).step_by(7) {
@@ -78,7 +80,7 @@ fn a_damaged_page_surfaces() -> Result<()> {
         file.read_at(&mut byte, at)?;
         file.write_at(&[!byte[0]], at)?;
         // A damaged catalog is the opening's to find.
-        if let Ok(store) = options().open_storage(&storage) {
+        if let Ok(store) = open_storage(options(), &storage) {
             let snapshot = store.snapshot();
             let numbers = snapshot.table(&NUMBERS)?;
             let alone = numbers.iter()?.collect::<Result<Vec<_>>>();
