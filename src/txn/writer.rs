@@ -36,6 +36,9 @@ use std::time::{Duration, Instant};
 
 /// A group is closed when it holds this many requests, so that answers are not put off for ever.
 const GROUP_REQUESTS_MAX: usize = 4096;
+/// A group that is to be synced may go to the page file in place of the log if fewer than this many
+/// of its length fit into a segment: from 1 MiB on, by default.
+const LONG_GROUPS_IN_SEGMENT: u64 = 16;
 /// A full device is asked again after these pauses, before anything is given up.
 const RETRY_PAUSES: [Duration; 3] =
     [Duration::from_millis(1), Duration::from_millis(10), Duration::from_millis(50)];
@@ -426,7 +429,7 @@ impl Writer {
         }
         let commits = gathered.acks.len() as u64;
         gathered.acks.append(&mut gathered.undone);
-        if self.state.is_large() {
+        if self.state.is_large() || gathered.needs_sync && self.is_mostly_pages() {
             return self.commit_large(gathered, generation, commits);
         }
         let logged = self.append(gathered.first);
@@ -463,6 +466,14 @@ impl Writer {
         } else {
             self.engine.pipeline.hand_over(group);
         }
+    }
+
+    /// Whether the group is long, and nearly all that is dirty is its own: a checkpoint then writes
+    /// little more than the log would have to, and nothing is written twice.
+    fn is_mostly_pages(&self) -> bool {
+        let ops_bytes = self.state.ops().len() as u64;
+        let long = self.engine.options.log_segment_bytes / LONG_GROUPS_IN_SEGMENT;
+        ops_bytes >= long && self.state.pages.dirty_bytes() <= 2 * ops_bytes
     }
 
     fn count_commits(&self, commits: u64) {
