@@ -69,7 +69,8 @@ fn every_100_commits_is_never_more_than_100_ahead() {
     let syncs = store.stats().log_syncs;
     println!("EveryCommits(100): {syncs} syncs for 4000 commits");
     assert!(syncs >= 39, "{syncs} syncs cannot cover 4000 commits");
-    assert!(syncs <= 400, "{syncs} syncs for 4000 commits");
+    // One for 50 at most, and those that a slow device makes wait.
+    assert!(syncs <= 160, "{syncs} syncs for 4000 commits");
 }
 
 #[test]

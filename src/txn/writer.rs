@@ -110,8 +110,10 @@ pub struct Writer {
     pub(super) syncer: Syncer,
     pub(super) durable: DurableMark,
     pub(super) generation: Generation,
-    /// Commits since the last one that waits for a sync, for `EveryCommits`.
-    unsynced_commits: u64,
+    /// The last version that a sync is on its way for, or was asked for: the former because its
+    /// group waits for it, the latter because half of what may be lost had come together.
+    sync_promised: Version,
+    sync_asked: Version,
     /// A control that ended the group in progress.
     pub(super) deferred: Option<Control>,
     /// Who holds versions that were replaced.
@@ -160,7 +162,8 @@ impl Writer {
             syncer,
             durable,
             generation,
-            unsynced_commits: 0,
+            sync_promised: Version(0),
+            sync_asked: Version(0),
             deferred: None,
             readers,
             group_requests: 1,
@@ -394,16 +397,19 @@ impl Writer {
 
     fn keep(&mut self, ack: Box<dyn Acknowledge>, durability: Durability, gathered: &mut Gathered) {
         gathered.acks.push(ack);
-        self.unsynced_commits += 1;
         let now = gathered.began;
         match durability {
             Durability::Sync => gathered.needs_sync = true,
             Durability::EveryCommits(n) => {
-                if self.unsynced_commits >= u64::from(n) {
+                // What is behind a group that waits for its sync is seen only after that.
+                let durable = self.engine.pipeline.durable();
+                let unsynced = self.state.version.0 - durable.max(self.sync_promised).0;
+                if unsynced >= u64::from(n) {
                     gathered.needs_sync = true;
-                } else if self.unsynced_commits >= u64::from(n / 2) {
+                } else if unsynced >= u64::from(n / 2) && durable >= self.sync_asked {
                     // Begun at half, in the background, so that a steady stream seldom waits for
                     // it.
+                    self.sync_asked = self.state.version;
                     gathered.sync_by = Some(now);
                 }
             }
@@ -454,7 +460,7 @@ impl Writer {
         self.state.pages.commit_group();
         let root = Some((self.root(generation), generation));
         if gathered.needs_sync {
-            self.unsynced_commits = 0;
+            self.sync_promised = self.state.version;
         }
         let Gathered { began, acks, needs_sync, sync_by, requests, .. } = gathered;
         let last = self.state.version;
@@ -485,7 +491,6 @@ impl Writer {
         match self.commit_by_checkpoint(generation) {
             Ok(()) => {
                 self.count_commits(commits);
-                self.unsynced_commits = 0;
                 for mut ack in gathered.acks {
                     ack.visible();
                     ack.durable();
