@@ -243,7 +243,7 @@ impl<K: Key, V: Value, S: ReadRaw> DoubleEndedIterator for Range<'_, K, V, S> {
     }
 }
 
-impl<'s, K: Key, V: Value> Range<'s, K, V> {
+impl<K: Key, V: Value> Range<'_, K, V> {
     /// Cuts what is left into at most `pieces` ranges of like size, in key order, for threads that
     /// read side by side; fewer where there is less than a page for each. They borrow from the same
     /// snapshot, and together they are this range. With the feature `rayon` there is

@@ -2,6 +2,11 @@
 //! The tree is taken for the interval from 0 to 1, in which all children of a branch have the same
 //! share: no page is counted, only the branches on three paths are looked at. A cut lies between
 //! two leaves.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "shares are guesses, and an index is held to its branch"
+)]
 
 use super::{Edge, Range, Side, Way};
 use crate::{
@@ -35,16 +40,12 @@ impl<P: Pages> Range<'_, P> {
     fn split_into(self, pieces: usize, split: &mut Vec<Self>) -> Result<()> {
         let left_pieces = pieces / 2;
         let cut = if pieces > 1 { self.cut(left_pieces as f64 / pieces as f64)? } else { None };
-        match cut {
-            Some((left, right)) => {
-                left.split_into(left_pieces, split)?;
-                right.split_into(pieces - left_pieces, split)
-            }
-            None => {
-                split.push(self);
-                Ok(())
-            }
+        if let Some((left, right)) = cut {
+            left.split_into(left_pieces, split)?;
+            return right.split_into(pieces - left_pieces, split);
         }
+        split.push(self);
+        Ok(())
     }
 
     /// Two ranges in the place of this one, the left one with about this part of it; none if it
