@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// The most levels that a tree may have; far more than any number of pages can fill, and the length
-/// of every [`Path`].
+/// of every `Path`.
 pub const LEVELS_MAX: usize = 32;
 
 /// The root of one table's tree: a small value that a transaction copies and a snapshot keeps.

@@ -403,7 +403,8 @@ impl Writer {
             Durability::EveryCommits(n) => {
                 // What is behind a group that waits for its sync is seen only after that.
                 let durable = self.engine.pipeline.durable();
-                let unsynced = self.state.version.0 - durable.max(self.sync_promised).0;
+                let unsynced =
+                    self.state.version.0.saturating_sub(durable.max(self.sync_promised).0);
                 if unsynced >= u64::from(n) {
                     gathered.needs_sync = true;
                 } else if unsynced >= u64::from(n / 2) && durable >= self.sync_asked {

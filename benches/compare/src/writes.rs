@@ -42,7 +42,7 @@ fn held(run: &Run<'_>) -> String {
 
 /// Runs all rows that are wanted.
 pub fn run(run: &Run<'_>) {
-    for (clients, each) in [(1, 400), (8, 100), (50, 40)] {
+    for (clients, each) in [(1, 2000), (8, 1000), (50, 400)] {
         let each = run.operations(each);
         let title = format!("durable one-key commits, {clients} clients, per commit");
         if run.wants(&title) {
@@ -195,7 +195,7 @@ fn removals(run: &Run<'_>, title: &str) {
 }
 
 fn singles(run: &Run<'_>, title: &str) {
-    let (data, entries, commits) = (run.data, preloaded(run), run.operations(10_000));
+    let (data, entries, commits) = (run.data, preloaded(run), run.operations(50_000));
     for with_close in [false, true] {
         let title = format!("{title}{}", if with_close { ", close in the clock" } else { "" });
         let cases = run.names.iter().map(|&name| {

@@ -1,5 +1,5 @@
 //! Sorted runs in a file, and all of them merged into one.
-//! Owns: [`Runs`], [`Reader`] and [`Merged`]. The file has no name, so nothing of it outlives the
+//! Owns: [`Runs`], `Reader` and [`Merged`]. The file has no name, so nothing of it outlives the
 //! store's process; recovery knows nothing of it. Keeps I9: what comes back is compared with
 //! checksums that never left memory.
 //! Memory: a chunk of each run, and one entry.
