@@ -56,7 +56,9 @@ pub const SORT_BYTES_DEFAULT: u64 = if cfg!(test) { SORT_BYTES_MIN } else { 256 
 /// | `EveryCommits(n)` | when visible | the last `n` commits, a suffix |
 /// | `None` | when visible | everything since the last sync or checkpoint, a suffix |
 ///
-/// A kill of the process alone loses nothing that was answered, at any level.
+/// A kill of the process alone loses nothing that was answered, at any level. What a level promises
+/// is kept where commits have that level or a stricter one: `EveryCommits` looks at how much is
+/// unsynced when such a commit comes, not when one of `None` follows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
@@ -344,8 +346,9 @@ impl Options {
 
     /// Whom the store tells what no caller may be waiting to hear. Default: nobody.
     ///
-    /// The function is called on the store's own threads, with no lock held: it must not block, and
-    /// a call in it that would wait for the store answers [`Error::Reentrant`]. Its panic is
+    /// The function is called on the store's own threads, or on one that waits for its commit, with
+    /// whatever locks that one holds: it must not block, nor take a lock that is held around a
+    /// write. A call in it that would wait for the store answers [`Error::Reentrant`]. Its panic is
     /// swallowed.
     #[must_use]
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Options {

@@ -4,6 +4,7 @@
 
 use recto::{Batch, Durability, Error, Options, Result, Store, Table};
 use std::{
+    cell::RefCell,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -174,4 +175,51 @@ fn a_closure_that_holds_the_seat_holds_up_other_writers_and_nobody_else() -> Res
     });
     assert_eq!(store.get(&ROWS, 2)?, Some(2));
     Ok(())
+}
+
+thread_local! {
+    /// Writes when its thread ends.
+    static FLUSHED: RefCell<Option<Flush>> = const { RefCell::new(None) };
+}
+
+struct Flush(Store);
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        count(&self.0, 7).unwrap();
+    }
+}
+
+#[test]
+fn a_thread_that_is_torn_down_still_writes() -> Result<()> {
+    let (_dir, store) = opened(Durability::None);
+    let theirs = store.clone();
+    thread::spawn(move || {
+        // Before the store's own variables of this thread, which therefore go first.
+        FLUSHED.with_borrow_mut(|flushed| *flushed = Some(Flush(theirs.clone())));
+        count(&theirs, 7).unwrap();
+    })
+    .join()
+    .expect("it ends");
+    assert_eq!(store.get(&ROWS, 7)?, Some(2));
+    Ok(())
+}
+
+#[test]
+fn every_n_commits_bounds_what_led_commits_can_lose() {
+    let (_dir, store) = opened(Durability::EveryCommits(20));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..400 {
+                    count(&store, 1).unwrap();
+                    // Seen first: what is durable only grows.
+                    let seen = store.snapshot().version();
+                    let stats = store.stats();
+                    assert!(seen <= stats.durable_version + 20, "{seen} is seen: {stats:?}");
+                }
+            });
+        }
+    });
+    assert!(store.stats().log_syncs >= 59, "{:?}", store.stats().log_syncs);
 }

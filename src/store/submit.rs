@@ -59,7 +59,8 @@ impl std::error::Error for TrySubmitError {}
 impl Store {
     /// Runs `write` as one transaction, on the writer thread or, if that has nothing to do, on this
     /// one, and waits until it is as safe as the store's [`Durability`] says. It may borrow from
-    /// the caller. An error or a panic undoes all of it, and nothing else.
+    /// the caller. An error or a panic undoes all of it, and nothing else. A task of a thread pool
+    /// that is run inside of `write` is inside of the transaction, too.
     ///
     /// # Errors
     /// The closure's own; [`Error::Panicked`]; [`Error::Closed`]; [`Error::Poisoned`];
@@ -192,7 +193,7 @@ impl Store {
         // Behind somebody who syncs in the seat one would wait too long for patience.
         let Some(mut seated) = seat.try_sit(!is_synced) else { return Some(request) };
         let Some(writer) = &mut *seated else { return Some(request) };
-        let _leading = home.lead();
+        let Some(_leading) = home.lead() else { return Some(request) };
         let led = catch_unwind(AssertUnwindSafe(|| writer.lead(request)));
         led.unwrap_or_else(|_| {
             engine.pipeline.set_poison(&Error::own_panic("a thread in the writer's seat"));

@@ -65,10 +65,10 @@ impl Home {
         OWN.with(|own| own.borrow_mut().push(self.clone()));
     }
 
-    /// As [`enter_own_thread`](Self::enter_own_thread), until the answer is dropped.
-    pub fn lead(&self) -> Leading {
-        self.enter_own_thread();
-        Leading
+    /// As [`enter_own_thread`](Self::enter_own_thread), until the answer is dropped. None on a
+    /// thread that is being torn down: it has no variables left.
+    pub fn lead(&self) -> Option<Leading> {
+        OWN.try_with(|own| own.borrow_mut().push(self.clone())).ok().map(|()| Leading)
     }
 
     /// Whether the calling thread is one of this store's own.

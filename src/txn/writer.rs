@@ -39,6 +39,8 @@ const GROUP_REQUESTS_MAX: usize = 4096;
 /// A group that is to be synced may go to the page file in place of the log if fewer than this many
 /// of its length fit into a segment: from 1 MiB on, by default.
 const LONG_GROUPS_IN_SEGMENT: u64 = 16;
+/// An alarm that is sooner than the one set by no more than this is the same.
+const ALARM_SLACK: Duration = Duration::from_millis(1);
 /// A full device is asked again after these pauses, before anything is given up.
 const RETRY_PAUSES: [Duration; 3] =
     [Duration::from_millis(1), Duration::from_millis(10), Duration::from_millis(50)];
@@ -211,9 +213,12 @@ impl Writer {
         self.is_led = false;
         let alarm = self.alarm;
         self.settle_down();
-        if self.alarm.is_some_and(|at| alarm.is_none_or(|before| at < before)) {
+        match (self.alarm, alarm) {
+            // What is told in time left differs by the time of the telling.
+            (Some(at), Some(before)) if at + ALARM_SLACK >= before => self.alarm = alarm,
             // The writer thread sleeps for longer.
-            self.inbox.nudge();
+            (Some(_), _) => self.inbox.nudge(),
+            (None, _) => {}
         }
         None
     }
@@ -466,8 +471,9 @@ impl Writer {
         let Gathered { began, acks, needs_sync, sync_by, requests, .. } = gathered;
         let last = self.state.version;
         let group = Group { root, last, needs_sync, sync_by, began, acks };
-        // Of one request: the queue was empty when it had been applied.
-        if requests == 1 && self.deferred.is_none() {
+        // Of one request: the queue was empty when it had been applied. Led ones take no others.
+        let is_alone = requests == 1 && (!self.is_led || self.inbox.is_idle());
+        if is_alone && self.deferred.is_none() {
             let syncer = &self.syncer;
             self.engine.pipeline.hand_over_lone(group, syncer.seeded(), || syncer.sync());
         } else {
@@ -480,7 +486,9 @@ impl Writer {
     fn is_mostly_pages(&self) -> bool {
         let ops_bytes = self.state.ops().len() as u64;
         let long = self.engine.options.log_segment_bytes / LONG_GROUPS_IN_SEGMENT;
-        ops_bytes >= long && self.state.pages.dirty_bytes() <= 2 * ops_bytes
+        // After a checkpoint that failed the log is the better bet.
+        let is_healthy = self.durable.retry.is_none();
+        is_healthy && ops_bytes >= long && self.state.pages.dirty_bytes() <= 2 * ops_bytes
     }
 
     fn count_commits(&self, commits: u64) {
@@ -508,6 +516,8 @@ impl Writer {
         self.state.undo(gathered.start);
         self.state.pages.commit_group();
         self.settle_undone();
+        // The sync that it asked for is asked for by nobody now.
+        self.sync_asked = self.sync_asked.min(Version(gathered.first.0 - 1));
         for ack in gathered.acks {
             ack.fail(error);
         }
