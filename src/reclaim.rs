@@ -20,7 +20,7 @@ use crate::{
 };
 use std::mem;
 
-/// What was given up and waits for readers. Owned by the writer thread.
+/// What was given up and waits for readers. Owned by the writer.
 pub struct Reclaimer<T, L = Lease> {
     /// Ascending in generation and in version.
     pins: Vec<Pinned<T, L>>,

@@ -1,5 +1,5 @@
 //! The arena: pages in memory, at places that never move.
-//! Owns: [`Frames`] (shared, for readers), [`FrameWriter`] (the writer thread's only handle), and
+//! Owns: [`Frames`] (shared, for readers), [`FrameWriter`] (the writer's only handle), and
 //! the memory behind them. One of the rooms where `unsafe` is allowed.
 //! Keeps I1: a frame is written only while it is *fresh*, that is, by the request that allocated
 //! it, before anyone else knows its number.
@@ -323,7 +323,7 @@ impl Drop for Filled<'_> {
     }
 }
 
-/// The writer thread's handle: the only way to write in a frame.
+/// The writer's handle: the only way to write in a frame.
 pub struct FrameWriter {
     frames: Arc<Frames>,
     /// For each frame the request that allocated it; 0 if it is shared or free.

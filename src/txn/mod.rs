@@ -1,4 +1,4 @@
-//! Snapshots, transactions and the writer thread.
+//! Snapshots, transactions and the writer.
 
 pub mod answer;
 pub mod aside;

@@ -1,6 +1,6 @@
 //! What a transaction changes: tables by index, keys and values as bytes.
 //! Owns: [`WriteState`], the writer's working copy of the store, and [`WriteTx`], a closure's view
-//! of it. Keeps I2: there is one state, and it never leaves the writer thread.
+//! of it. Keeps I2: there is one state, and it never leaves the seat.
 //! Absent on purpose: types (the room `table`), logging and publishing (the room `writer`).
 
 use super::{
@@ -561,7 +561,7 @@ fn replay_damage(reason: &str) -> Error {
     Error::corrupt("log", format!("a record {reason}"))
 }
 
-/// A transaction on the writer thread: reads see its own writes, and an error or a panic undoes it
+/// A transaction as the writer: reads see its own writes, and an error or a panic undoes it
 /// alone. Its lifetime is invariant, so that the transactions of two stores cannot be swapped.
 pub struct WriteTx<'w> {
     state: &'w mut WriteState,

@@ -1,4 +1,4 @@
-//! The writer thread: takes requests, applies them in groups, logs each group, hands it on.
+//! The writer: takes requests, applies them in groups, logs each group, hands it on.
 //! Owns: [`Writer`] and its loop. Keeps I2 and I11.
 //!
 //! A group is what was in the queue when the writer came to look. Each request is its own
@@ -103,7 +103,7 @@ impl Engine {
     }
 }
 
-/// The writer thread's own.
+/// What the writer works at.
 pub struct Writer {
     pub(super) engine: PlainArc<Engine>,
     pub(super) inbox: Inbox<Request>,
