@@ -137,8 +137,9 @@ fn one_sync_is_enough_for_all_that_waited_together() {
     assert_eq!(after.durable_version, WAITING + 1);
     let (groups, syncs) = (after.groups - before.groups, after.log_syncs - before.log_syncs);
     // The closure that held the writer was served on its caller's thread, alone; all others are one
-    // group behind it.
-    assert_eq!((groups, syncs), (2, 2), "groups and syncs of {WAITING} commits and one");
+    // group behind it, which may be there in time for its sync.
+    assert_eq!(groups, 2, "groups of {WAITING} commits and one");
+    assert!((1..=2).contains(&syncs), "{syncs} syncs of {WAITING} commits and one");
 }
 
 #[test]
