@@ -19,9 +19,13 @@
 use super::patience::Patience;
 use crate::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicU32, Ordering::Relaxed},
     lock, try_lock,
 };
+
+/// Who comes first of a crowd is often a group of its own: that many of them in a row say that
+/// there is none.
+const CROWD_GROUPS: u32 = 8;
 
 /// Where the writer's state `W` is while nobody works at it.
 pub struct Seat<W> {
@@ -29,8 +33,8 @@ pub struct Seat<W> {
     state: Mutex<Option<W>>,
     /// Of those who find it taken.
     patience: Patience,
-    /// The last group was of several requests. A hint: it orders nothing.
-    is_crowded: AtomicBool,
+    /// How many groups of one request still count as of a crowd. A hint: it orders nothing.
+    crowd: AtomicU32,
 }
 
 /// A seat that is taken.
@@ -39,8 +43,8 @@ pub type Seated<'s, W> = MutexGuard<'s, Option<W>>;
 impl<W> Seat<W> {
     /// A seat that nobody can take yet.
     pub fn vacant() -> Seat<W> {
-        let (state, is_crowded) = (Mutex::new(None), AtomicBool::new(false));
-        Seat { state, patience: Patience::default(), is_crowded }
+        let (state, crowd) = (Mutex::new(None), AtomicU32::new(0));
+        Seat { state, patience: Patience::default(), crowd }
     }
 
     /// Begins it.
@@ -71,15 +75,16 @@ impl<W> Seat<W> {
         seated
     }
 
-    /// Notes how many requests the last group had.
+    /// Notes how many requests the writer thread's last group had.
     pub fn note_group(&self, requests: usize) {
-        self.is_crowded.store(requests > 1, Relaxed);
+        let left = self.crowd.load(Relaxed).saturating_sub(1);
+        self.crowd.store(if requests > 1 { CROWD_GROUPS } else { left }, Relaxed);
     }
 
-    /// Whether several requests shared the last group, and its sync: then whoever needs one does
-    /// better to queue.
+    /// Whether several requests shared one of the last groups, and its sync: then whoever needs one
+    /// does better to queue.
     pub fn is_crowded(&self) -> bool {
-        self.is_crowded.load(Relaxed)
+        self.crowd.load(Relaxed) > 0
     }
 
     /// Ends it: nobody leads any more.
