@@ -150,6 +150,9 @@ pub mod internals {
     pub mod queue {
         pub use crate::txn::queue::*;
     }
+    pub mod work {
+        pub use crate::txn::work::*;
+    }
     pub mod page {
         pub use crate::page::*;
     }

@@ -29,7 +29,7 @@ const LEVELS: [&[&str]; 9] = [
 const SYNC_ROOM: &str = "sync";
 /// The rooms of I8.
 const UNSAFE_ROOMS: [&str; 4] =
-    ["src/storage/map.rs", "src/pager/frames.rs", "src/txn/queue.rs", "src/page/lanes.rs"];
+    ["src/storage/map.rs", "src/pager/frames.rs", "src/txn/work.rs", "src/page/lanes.rs"];
 /// Where sources are.
 const FOLDERS: [&str; 7] =
     ["src", "cli", "tests", "loom-tests", "shuttle-tests", "fuzz", "benches"];

@@ -3,6 +3,8 @@
 #[cfg(not(loom))]
 compile_error!("without --cfg loom nothing would be checked: run cargo from loom-tests/");
 
+pub mod counts;
+
 use std::{
     io::Write,
     sync::{

@@ -16,7 +16,8 @@ use loom::{
 };
 use recto::internals::{
     answer::{Home, Promised, promise},
-    queue::{Bench, Received, Verdict, Work, owned, queue, run_borrowed},
+    queue::{Received, queue},
+    work::{Bench, Verdict, Work, owned, run_borrowed},
 };
 use recto_loom_tests::{Reached, check};
 

@@ -3,38 +3,19 @@
 //! The whole store runs, in memory.
 use loom::thread;
 use recto::{
-    Batch, Durability, Error, Options, Result, Store, Table, Transaction,
-    internals::{
-        storage::{Storage, memory::MemoryStorage},
-        store::Stopped,
-        sync::{Twin, erased, plant},
-    },
+    Error, Result, Store, Transaction,
+    internals::sync::{Twin, plant},
 };
-use recto_loom_tests::{Reached, Window, check_window};
+use recto_loom_tests::{
+    Reached, Window, check_window,
+    counts::{COUNTS, FIRST, open, set},
+};
 use std::sync::Arc;
 
-const COUNTS: Table<u64, u64> = Table::new("counts");
 /// What both count up.
-const SHARED: u64 = 1;
+const SHARED: u64 = FIRST;
 /// What the transaction alone writes, beside it on the same page.
 const OWN: u64 = 2;
-
-fn open() -> Store {
-    let storage: loom::sync::Arc<dyn Storage> = erased(Arc::new(MemoryStorage::new()));
-    let options = Options::new().memory_map(false).log_segment_bytes(4096);
-    let options = options.queue_capacity(4).durability(Durability::None);
-    let stopped = Stopped::open(options, &storage).unwrap();
-    let commit = stopped.store.submit(batch(SHARED, 0)).unwrap();
-    let store = stopped.start().unwrap();
-    commit.wait().unwrap();
-    store
-}
-
-fn batch(key: u64, value: u64) -> Batch {
-    let mut batch = Batch::new();
-    batch.insert(&COUNTS, key, value);
-    batch
-}
 
 /// What an execution met.
 #[derive(Default)]
@@ -84,7 +65,7 @@ fn behind_others(key: u64, met: &Met) {
     change(&mut tx, key).unwrap();
     let window = Window::new(1);
     window.open();
-    let commits = [1, 2].map(|count| store.submit(batch(SHARED, count)).unwrap());
+    let commits = [1, 2].map(|count| store.submit(set(SHARED, count)).unwrap());
     let outcome = tx.commit();
     window.end();
     let versions = commits.map(|commit| commit.wait().unwrap());
@@ -102,7 +83,7 @@ fn against_another(met: &Met) {
     window.open();
     let other = {
         let store = store.clone();
-        thread::spawn(move || store.submit(batch(SHARED, 1)).unwrap())
+        thread::spawn(move || store.submit(set(SHARED, 1)).unwrap())
     };
     let outcome = tx.commit();
     window.end();

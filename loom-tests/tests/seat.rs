@@ -3,36 +3,16 @@
 //! before what it writes next. The whole store runs, in memory.
 use loom::thread;
 use recto::{
-    Batch, Durability, Error, Options, Store, Table,
-    internals::{
-        storage::{Storage, memory::MemoryStorage},
-        store::Stopped,
-        sync::{Twin, erased, plant},
-    },
+    Error, Store,
+    internals::sync::{Twin, plant},
 };
-use recto_loom_tests::{Reached, Window, check_window};
+use recto_loom_tests::{
+    Reached, Window, check_window,
+    counts::{COUNTS, FIRST, open, set},
+};
 use std::sync::Arc;
 
-const COUNTS: Table<u64, u64> = Table::new("counts");
-const OWN: u64 = 1;
 const OTHER: u64 = 2;
-
-fn open() -> Store {
-    let storage: loom::sync::Arc<dyn Storage> = erased(Arc::new(MemoryStorage::new()));
-    let options = Options::new().memory_map(false).log_segment_bytes(4096);
-    let options = options.queue_capacity(4).durability(Durability::None);
-    let stopped = Stopped::open(options, &storage).unwrap();
-    let commit = stopped.store.submit(batch(0)).unwrap();
-    let store = stopped.start().unwrap();
-    commit.wait().unwrap();
-    store
-}
-
-fn batch(value: u64) -> Batch {
-    let mut batch = Batch::new();
-    batch.insert(&COUNTS, OWN, value);
-    batch
-}
 
 /// What an execution met: a write served on its caller's thread, and one on the writer's.
 #[derive(Default)]
@@ -62,12 +42,12 @@ fn submit_and_write(met: &Met) {
     let store = open();
     let window = Window::new(1);
     window.open();
-    let submitted = store.submit(batch(10)).unwrap();
-    let before = count(&store, OWN, met).unwrap();
+    let submitted = store.submit(set(FIRST, 10)).unwrap();
+    let before = count(&store, FIRST, met).unwrap();
     window.end();
     assert_eq!(before, 10, "a write overtook what its thread had submitted");
     submitted.wait().unwrap();
-    assert_eq!(store.get(&COUNTS, OWN).unwrap(), Some(11));
+    assert_eq!(store.get(&COUNTS, FIRST).unwrap(), Some(11));
     store.close().unwrap();
 }
 
@@ -78,13 +58,13 @@ fn two_writers(met: &Arc<Met>) {
     window.open();
     let other = {
         let (store, met) = (store.clone(), Arc::clone(met));
-        thread::spawn(move || count(&store, OWN, &met).unwrap())
+        thread::spawn(move || count(&store, FIRST, &met).unwrap())
     };
-    let one = count(&store, OWN, met).unwrap();
+    let one = count(&store, FIRST, met).unwrap();
     window.end();
     let two = other.join().unwrap();
     assert_eq!(one + two, 1, "an update was lost, or seen twice");
-    assert_eq!(store.get(&COUNTS, OWN).unwrap(), Some(2));
+    assert_eq!(store.get(&COUNTS, FIRST).unwrap(), Some(2));
     assert_eq!(store.snapshot().version(), 3);
     store.close().unwrap();
 }

@@ -9,8 +9,9 @@ use crate::{
         answer::{Commit, Promised, promise},
         batch::Batch,
         metrics::add,
-        queue::{Refused, Requests, Work, owned, run_borrowed},
+        queue::{Refused, Requests},
         request::{Request, StoreBench},
+        work::{Work, owned, run_borrowed},
         write::WriteTx,
     },
 };

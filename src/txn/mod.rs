@@ -21,5 +21,6 @@ pub mod recover;
 pub mod request;
 pub mod seat;
 pub mod snapshot;
+pub mod work;
 pub mod write;
 pub mod writer;

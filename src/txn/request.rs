@@ -6,7 +6,7 @@ use super::{
     batch::Batch,
     optimistic::Buffered,
     pipeline::Acknowledge,
-    queue::{Bench, Work},
+    work::{Bench, Work},
     write::WriteTx,
     writer::Writer,
 };

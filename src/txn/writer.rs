@@ -12,11 +12,12 @@ use super::{
     checkpointer::Checkpointer,
     metrics::{self, Metrics},
     pipeline::{Acknowledge, Acks, Group, Pipeline},
-    queue::{Inbox, Next, Received, Sleeper, Verdict},
+    queue::{Inbox, Next, Received, Sleeper},
     readers::Readers,
     request::{BatchAck, Control, ControlAck, RefusedAck, Request, UndoneAck, WorkAck},
     seat::Seat,
     snapshot::View,
+    work::Verdict,
     write::{Savepoint, WriteState, WriteTx},
 };
 use crate::{
