@@ -40,7 +40,8 @@ impl Store {
     /// checked is held meanwhile, and with it the pages that it alone can see.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] naming the first damage.
+    /// [`Error::Corrupt`] naming the first damage; without a map [`Error::Full`] if the pages that
+    /// are checked exceed [`Options::cache_bytes`](crate::Options::cache_bytes).
     pub fn check(&self) -> Result<CheckReport> {
         self.check_with(|_, _| {})
     }

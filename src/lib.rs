@@ -36,8 +36,8 @@
 //! - What can go wrong: [`Error`]; what the store reports on its own: [`Event`].
 //!
 //! # Features
-//! None is on by default. `postcard` and `pod` bring values of other types; `rayon` shares scans,
-//! checks and sorts among all cores; `simulation` brings the disk that crash tests are built on;
+//! None is on by default. `postcard` and `pod` bring values of other types; `rayon` shares scans
+//! and checks among all cores; `simulation` brings the disk that crash tests are built on;
 //! `internals` is for this repository alone.
 
 mod check;

@@ -10,7 +10,11 @@ use recto::{
         store::open_storage,
     },
 };
-use std::sync::Arc;
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 const NUMBERS: Table<u64, u64> = Table::new("numbers");
 const NAMES: Table<&str, &[u8]> = Table::new("names");
@@ -92,4 +96,23 @@ fn a_damaged_page_surfaces() -> Result<()> {
     }
     assert!(found > 10, "{found} of {pages} pages");
     Ok(())
+}
+
+/// What is done in the writer's seat waits for no thread of the pool: all of them may wait for it.
+#[test]
+fn a_pool_whose_threads_all_load_comes_to_an_end() {
+    const LOADS: u64 = 16;
+    const EACH: u64 = 40_000;
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || {
+        let store = Store::in_memory().unwrap();
+        (0..LOADS).into_par_iter().for_each(|load| {
+            // In no order, each key once.
+            let entries = (0..EACH).map(|i| (load * EACH + i * 7919 % EACH, i));
+            store.write(|tx| tx.table(&NUMBERS)?.extend(entries)).unwrap();
+        });
+        ended.send(store.snapshot().table(&NUMBERS).unwrap().len().unwrap()).unwrap();
+    });
+    let entries = end.recv_timeout(Duration::from_secs(120)).expect("the pool waits for itself");
+    assert_eq!(entries, LOADS * EACH);
 }

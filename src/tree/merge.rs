@@ -10,6 +10,8 @@ use crate::{
 
 /// How many changes are looked at ahead, so that the misses of their descents overlap.
 const AHEAD: usize = 64;
+/// And how many bytes of them are held for it; one change always is.
+const AHEAD_BYTES: usize = 1 << 20;
 
 /// The leaf that the last change went to.
 struct Finger {
@@ -55,8 +57,12 @@ impl Tree {
         let mut previous: Option<K> = None;
         let (mut keys, mut values) = (Vec::with_capacity(AHEAD), Vec::with_capacity(AHEAD));
         loop {
-            for change in sorted.by_ref().take(AHEAD) {
+            let mut bytes = 0;
+            while keys.len() < AHEAD && bytes < AHEAD_BYTES {
+                let Some(change) = sorted.next() else { break };
                 let (key, value) = change?;
+                bytes +=
+                    key.as_ref().len() + value.as_ref().map_or(0, |value| value.as_ref().len());
                 keys.push(key);
                 values.push(value);
             }

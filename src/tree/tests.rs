@@ -1,6 +1,6 @@
 //! Trees against `BTreeMap`, over pages that watch the protocol.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{cell::Cell, collections::BTreeMap, ops::Bound};
 
 use super::{
     Tree,
@@ -460,4 +460,33 @@ fn a_long_lived_tree_is_a_sorted_map() {
     for seed in seeds(12) {
         play(1_000_000 + seed, 30, 400);
     }
+}
+
+/// A value that is counted while it lives.
+struct Counted<'c>(&'c Cell<usize>, Bytes);
+
+impl AsRef<[u8]> for Counted<'_> {
+    fn as_ref(&self) -> &[u8] {
+        &self.1
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+#[test]
+fn a_merge_holds_few_long_values() {
+    let (mut tree, mut pages) = (Tree::empty(TABLE), ModelPages::new(4096));
+    tree.insert(&mut pages, &[255], b"last").unwrap();
+    let (alive, most) = (Cell::new(0), Cell::new(0));
+    let changes = (0..40_u8).map(|key| {
+        alive.set(alive.get() + 1);
+        most.set(most.get().max(alive.get()));
+        Ok(([key], Some(Counted(&alive, vec![key; 400 << 10]))))
+    });
+    assert_eq!(tree.merge(&mut pages, changes).unwrap(), 40);
+    assert_eq!((alive.get(), most.get()), (0, 3), "values held, at the end and at most");
 }

@@ -126,7 +126,7 @@ impl Gathered {
         // The room was filled from its end.
         pieces.reverse();
         if self.is_mixed {
-            super::sort::sort(pieces, |a: &Piece, b: &Piece| {
+            pieces.sort_unstable_by(|a: &Piece, b: &Piece| {
                 let ((a_head, a), (b_head, b)) = (parts(a), parts(b));
                 let by_key = || entry(bytes, a).0.cmp(entry(bytes, b).0);
                 a_head.cmp(&b_head).then_with(by_key).then(a.cmp(&b))

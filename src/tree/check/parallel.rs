@@ -13,8 +13,8 @@ use crate::{
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::cell::RefCell;
 
-/// So many subtrees are checked before what they found is put together: what is kept of them is
-/// bounded by that, and so is the work behind the first damage.
+/// So many subtrees are checked before what they found is put together: what they found is bounded
+/// by that, and so is the work behind the first damage. All subtrees' bounds are kept meanwhile.
 const AT_ONCE: usize = 64;
 /// Of a root with fewer children the subtrees two levels below it are left to others.
 const CHILDREN_MIN: usize = 32;
