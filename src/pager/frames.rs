@@ -73,7 +73,7 @@ pub struct Frames {
     page_bytes: usize,
     cache_bytes: usize,
     singles: [OnceLock<Block>; CHUNKS],
-    runs: [OnceLock<Box<[RunPlace]>>; CHUNKS],
+    runs: Box<[OnceLock<Box<[RunPlace]>>; CHUNKS]>,
     pool: Mutex<Pool>,
 }
 
@@ -113,7 +113,7 @@ impl Frames {
             page_bytes,
             cache_bytes,
             singles: std::array::from_fn(|_| OnceLock::new()),
-            runs: std::array::from_fn(|_| OnceLock::new()),
+            runs: Box::new(std::array::from_fn(|_| OnceLock::new())),
             pool: Mutex::new(Pool::default()),
         });
         let writer = FrameWriter {

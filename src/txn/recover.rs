@@ -44,7 +44,7 @@ const NONCE_BYTES: usize = 8;
 /// A store read from its directory, before anything of it was published.
 pub struct Opened {
     /// The newest state.
-    pub state: WriteState,
+    pub state: Box<WriteState>,
     /// A log of its own, which no meta page names yet.
     pub log: Log,
     /// What the newest meta page names.
@@ -105,7 +105,7 @@ pub fn open_read_only(
     storage: &Arc<dyn Storage>,
     options: &Options,
     bell: &Arc<Bell>,
-) -> Result<WriteState> {
+) -> Result<Box<WriteState>> {
     let file = loop {
         let file = storage.open(PAGE_FILE)?;
         file.lock(LockMode::Shared, options.lock_timeout)?;
@@ -365,7 +365,7 @@ fn load(
     meta: &Meta,
     options: &Options,
     bell: &Arc<Bell>,
-) -> Result<(WriteState, DurableMark)> {
+) -> Result<(Box<WriteState>, DurableMark)> {
     let page_bytes = meta.page_bytes;
     let cache_bytes = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let (frames, arena) = Frames::new(page_bytes, cache_bytes);
@@ -401,7 +401,7 @@ fn load(
         sort_bytes: usize::try_from(options.sort_bytes).unwrap_or(usize::MAX / 2),
     };
     let state = WriteState::new(pages, catalog, meta.version, meta.next_table, limits);
-    Ok((state, durable))
+    Ok((Box::new(state), durable))
 }
 
 /// The file's map, if what pwrite writes can be read through it; on some network and FUSE file

@@ -108,7 +108,7 @@ impl Engine {
 pub struct Writer {
     pub(super) engine: PlainArc<Engine>,
     pub(super) inbox: Inbox<Request>,
-    pub(super) state: WriteState,
+    pub(super) state: Box<WriteState>,
     pub(super) log: Log,
     pub(super) syncer: Syncer,
     pub(super) durable: DurableMark,
@@ -149,7 +149,7 @@ impl Writer {
     pub fn new(
         engine: PlainArc<Engine>,
         inbox: Inbox<Request>,
-        state: WriteState,
+        state: Box<WriteState>,
         log: Log,
         durable: DurableMark,
         generation: Generation,
@@ -338,7 +338,7 @@ impl Writer {
                 let point = self.state.begin_request();
                 let durability = batch.durability_or(self.engine.options.durability);
                 self.state.pages.draw_on_reserve(batch.draw());
-                let applied = batch.apply(&mut self.state);
+                let applied = batch.apply(&mut *self.state);
                 self.state.pages.draw_on_reserve(Draw::Nothing);
                 match applied.and_then(|()| self.state.finish_request(1)) {
                     Ok(()) => {
