@@ -23,6 +23,9 @@ const TITLES: [&str; 6] = [
     "range of 10 from a random key, per range",
 ];
 const SCAN: &str = "full scan";
+const SCAN_SHARED: &str = "full scan on 2 cores (rayon) against one";
+const SCAN_SHARED_TERMS: &str =
+    "2 threads against 1; clock: the wall, stores open and warm, the pool made";
 const TERMS: &str = "1 thread; clock: its CPU, stores open and warm, recto filled by extend, peers \
                      by inserts";
 
@@ -79,7 +82,7 @@ pub fn spin(dir: &Path, entries: u64, rounds: usize, kind: Option<&str>) {
 /// one.
 pub fn run(run: &Run<'_>, entries: u64, keep: Option<&Path>) {
     let end = format!(", {} of {}", count(entries), run.data);
-    let many = ["get_many of 1000", "range of 100 from a random key, per range", SCAN];
+    let many = ["get_many of 1000", "range of 100 from a random key, per range", SCAN, SCAN_SHARED];
     let mut titles = TITLES.iter().chain(&many).map(|title| format!("{title}{end}"));
     if !titles.any(|title| run.wants(&title)) {
         return;
@@ -163,6 +166,16 @@ fn rows(run: &Run<'_>, stores: &Readable, end: &str) {
         });
     }
     ask(run, end, SCAN, || scans(stores));
+    let title = format!("{SCAN_SHARED}{end}");
+    if run.wants(&title) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
+        let mut cases = scans(stores);
+        cases.retain(|case| ["recto", "lmdb"].contains(&case.name.as_str()));
+        cases.push(Contestant::reading("recto, 2 threads", move |_| {
+            (stores.entries, black_box(pool.install(|| stores.recto.scan_in_pool())))
+        }));
+        run.row(&Question::new(title, SCAN_SHARED_TERMS, By::Wall), run.rounds, cases);
+    }
 }
 
 /// Runs the row of a title, if it is wanted.

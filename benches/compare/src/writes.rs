@@ -17,7 +17,8 @@ pub fn spin(how: &str, dir: &Path, count: u64) {
     let ((), took) = time(|| match how {
         "waited" => all.for_each(|i| recto.put(&data.key(i), &data.value(i))),
         "submitted" => {
-            let last = all.map(|i| recto.submit(&data.key(i), &data.value(i))).last();
+            let last =
+                all.map(|i| recto.submit(&data.key(i), &data.value(i))).reduce(|_, next| next);
             last.expect("some commit").wait().expect("recto commits");
         }
         "batches" => all.step_by(1000).for_each(|first| {
@@ -221,7 +222,7 @@ fn submitted(run: &Run<'_>, title: &str) {
             let (_dir, recto) = run.filled_recto(entries, Mode::NoSync);
             let ((), took) = time(|| {
                 let submit = |i| recto.submit(&data.key(i), &data.value(i));
-                let last = (NEW..NEW + commits).map(submit).last();
+                let last = (NEW..NEW + commits).map(submit).reduce(|_, next| next);
                 last.expect("some commit").wait().expect("recto commits");
                 Box::new(recto).close();
             });

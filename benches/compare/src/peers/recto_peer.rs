@@ -2,6 +2,7 @@
 
 use super::{Entries, Held, Keys, Mode, Peer, Session, word};
 use crate::entries::{self, Data, Key, Value};
+use rayon::iter::ParallelIterator;
 use recto::{
     Batch, Budget, Durability, Options, Reader, Stats, Store, Table, TableRef, TableTypes, WriteTx,
 };
@@ -33,6 +34,17 @@ impl Recto {
     pub fn gets_by_store(&self, keys: &[&[u8]]) -> u64 {
         let get = |key: &&[u8]| self.store.get(&ENTRIES, key).unwrap().map_or(0, |v| word(&v));
         keys.iter().map(get).fold(0, u64::wrapping_add)
+    }
+
+    /// As `scan`, by the threads of the pool that it is called in.
+    pub fn scan_in_pool(&self) -> u64 {
+        let snapshot = self.store.snapshot();
+        let entries = snapshot.table(&ENTRIES).unwrap().par_iter().unwrap();
+        let words = entries.map(|entry| {
+            let (key, value) = entry.unwrap();
+            word(key).wrapping_add(word(value))
+        });
+        words.reduce(|| 0, u64::wrapping_add)
     }
 
     /// Inserts entries one by one in one closure.
