@@ -1,6 +1,9 @@
 //! What was asked for on the command line.
 
-use crate::{entries::Data, peers::NAMES};
+use crate::{
+    entries::Data,
+    peers::{self, NAMES, RECTO},
+};
 use std::{env, path::PathBuf};
 
 /// What was asked for.
@@ -43,7 +46,7 @@ pub enum What {
 /// How the program is called.
 pub const USAGE: &str = "usage: compare quick|full|shape [--only TEXT] [--peers recto,lmdb,..] \
                          [--data a|b|c] [--rounds N] [--entries N] [--dir DIR] [--keep DIR] \
-                         [--out results/NAME]";
+                         [--page-bytes 4096,8192,..] [--out results/NAME]";
 
 /// Takes the words behind the program's name apart; none if they mean nothing.
 pub fn asked(words: &[String]) -> Option<Asked> {
@@ -55,7 +58,7 @@ pub fn asked(words: &[String]) -> Option<Asked> {
         _ => return None,
     };
     let (data, only, names, dir) = (Data::A, String::new(), NAMES.to_vec(), env::temp_dir());
-    let (keep, out) = (None, None);
+    let (keep, out, mut sized) = (None, None, None);
     let mut asked = Asked {
         what,
         entries,
@@ -75,7 +78,13 @@ pub fn asked(words: &[String]) -> Option<Asked> {
         };
         match option.as_str() {
             "--only" => asked.only.clone_from(word),
-            "--peers" => asked.names = peers(word)?,
+            "--peers" => asked.names = named(word)?,
+            "--page-bytes" => {
+                let names = word.split(',').map(peers::sized).collect::<Option<Vec<_>>>()?;
+                let is_new = |(at, name)| !names[..at].contains(name);
+                sized = names.iter().enumerate().all(is_new).then_some(names);
+                sized.as_ref()?;
+            }
             "--data" => asked.data = Data::named(word)?,
             "--rounds" => {
                 asked.rounds = word.parse().ok().filter(|&rounds| rounds > 0)?;
@@ -91,11 +100,16 @@ pub fn asked(words: &[String]) -> Option<Asked> {
             _ => return None,
         }
     }
+    if let Some(sized) = sized {
+        // recto takes part once for each size of its pages.
+        let at = asked.names.iter().position(|name| *name == RECTO)?;
+        asked.names.splice(at..=at, sized);
+    }
     Some(asked)
 }
 
 /// The peers of a list, in our own order; none if one has no such name.
-fn peers(list: &str) -> Option<Vec<&'static str>> {
+fn named(list: &str) -> Option<Vec<&'static str>> {
     let words: Vec<&str> = list.split(',').collect();
     let is_named = |name: &&&str| words.contains(*name);
     let named: Vec<&str> = NAMES.iter().filter(is_named).copied().collect();
@@ -117,8 +131,13 @@ mod tests {
         assert_eq!((asked.entries, asked.load_entries), (20_000, 20_000));
         assert_eq!((asked.rounds, asked.load_rounds), (2, 2));
         assert_eq!(asked.names, ["recto", "redb"]);
+        let asked = of("quick --page-bytes 4096,8192 --peers lmdb,recto").unwrap();
+        assert_eq!(asked.names, ["recto 4 KiB", "recto 8 KiB", "lmdb"]);
         for line in [
             "",
+            "quick --page-bytes 5000",
+            "quick --page-bytes 4096,4096",
+            "quick --page-bytes 4096 --peers lmdb",
             "slow",
             "quick --peers nobody",
             "quick --data d",

@@ -18,10 +18,10 @@ use std::{
 
 /// The ways of recto to take entries in random order: the bulk path, `insert` in a closure, and one
 /// `Batch`. A peer has one way, `insert`.
-const RECTO_WAYS: [&str; 3] = ["recto extend", "recto insert", "recto batch"];
+const OUR_WAYS: [&str; 3] = ["extend", "insert", "batch"];
 
-/// The child: loads `count` entries into `dir` and prints what it took. The first word of `way` is
-/// the peer.
+/// The child: loads `count` entries into `dir` and prints what it took. The last word of `way` is
+/// how, what is before it the peer.
 pub fn child(way: &str, dir: &Path, count: u64, data: Data) {
     let (ended, peak) = (AtomicBool::new(false), AtomicU64::new(0));
     let took = thread::scope(|scope| {
@@ -41,9 +41,9 @@ pub fn child(way: &str, dir: &Path, count: u64, data: Data) {
 
 /// Loads, closes, and tells how long both took.
 fn load(way: &str, dir: &Path, count: u64, data: Data) -> Took {
-    let (name, how) = way.split_once(' ').expect("a peer and a way");
+    let (name, how) = way.rsplit_once(' ').expect("a peer and a way");
     let mut entries = (0..count).map(|i| data.entry(i));
-    if name != "recto" || how == "sorted" {
+    if !peers::is_ours(name) || how == "sorted" {
         let sorted = if how == "sorted" { data.sorted(count) } else { Vec::new() };
         let load = || {
             let peer = peers::open(name, dir, Mode::Durable);
@@ -58,7 +58,7 @@ fn load(way: &str, dir: &Path, count: u64, data: Data) -> Took {
     let slices: Vec<(Key, Value)> =
         if how == "slices" { entries.by_ref().collect() } else { Vec::new() };
     let load = || {
-        let recto = Recto::open(dir, Mode::Durable);
+        let recto = Recto::open(name, dir, Mode::Durable);
         match how {
             "slices" => recto.extend(&slices),
             "extend" => recto.bulk(&mut entries),
@@ -109,9 +109,10 @@ pub fn run(run: &Run<'_>, entries: u64, rounds: usize) {
     if run.wants(&random) {
         let mut ways = Vec::new();
         for name in &run.names {
-            match *name {
-                "recto" => ways.extend(RECTO_WAYS.map(String::from)),
-                name => ways.push(format!("{name} insert")),
+            if peers::is_ours(name) {
+                ways.extend(OUR_WAYS.map(|how| format!("{name} {how}")));
+            } else {
+                ways.push(format!("{name} insert"));
             }
         }
         row(run, &random, entries, rounds, &ways);

@@ -4,7 +4,7 @@ use crate::{
     clock::time,
     entries::{Data, Keys, Random},
     loads,
-    peers::{self, Mode, Peer, Recto},
+    peers::{self, Mode, Peer, RECTO, Recto},
     rows::{By, Contestant, Question, Run, count},
 };
 use std::{
@@ -31,26 +31,32 @@ const TERMS: &str = "1 thread; clock: its CPU, stores open and warm, recto fille
 
 /// The stores that are read, all with the same entries.
 struct Readable {
-    /// What the table calls each; recto is apart.
+    /// What the table calls each; ours are apart.
     peers: Vec<(&'static str, Box<dyn Peer>)>,
-    /// recto, filled by `extend`.
-    recto: Recto,
-    /// recto, filled by `insert`, if it is asked for.
-    inserted: Option<Recto>,
+    ours: Vec<Ours>,
     entries: u64,
+}
+
+/// recto, with pages of one size.
+struct Ours {
+    name: &'static str,
+    /// Filled by `extend`.
+    recto: Recto,
+    /// Filled by `insert`, if that is asked for.
+    inserted: Option<Recto>,
 }
 
 impl Readable {
     fn all(&self) -> impl Iterator<Item = (&str, &dyn Peer)> {
-        let ours = [("recto", &self.recto as &dyn Peer)];
-        ours.into_iter().chain(self.peers.iter().map(|(name, peer)| (*name, &**peer)))
+        let ours = self.ours.iter().map(|ours| (ours.name, &ours.recto as &dyn Peer));
+        ours.chain(self.peers.iter().map(|(name, peer)| (*name, &**peer)))
     }
 }
 
 /// Reads of recto alone, for a profiler: `rounds` rounds of 100,000 over a store that is there; of
 /// one kind, untimed, or gets and `get_many` in turn.
 pub fn spin(dir: &Path, entries: u64, rounds: usize, kind: Option<&str>) {
-    let (recto, mut random) = (Recto::open(dir, Mode::Durable), Random::new(7));
+    let (recto, mut random) = (Recto::open(RECTO, dir, Mode::Durable), Random::new(7));
     let keys = random.keys(Data::A, 100_000, entries);
     let keys = keys.slices();
     black_box(recto.gets(&keys));
@@ -88,15 +94,14 @@ pub fn run(run: &Run<'_>, entries: u64, keep: Option<&Path>) {
         return;
     }
     let store = |way: &str| store(run, keep, way, entries);
-    let named = run.names.iter().filter(|name| **name != "recto");
+    let named = run.names.iter().filter(|name| !peers::is_ours(name));
     let peers = named
         .map(|&name| (name, peers::open(name, &store(&format!("{name} insert")), Mode::Durable)));
-    let stores = Readable {
-        peers: peers.collect(),
-        recto: Recto::open(&store("recto slices"), Mode::Durable),
-        inserted: keep.is_none().then(|| Recto::open(&store("recto insert"), Mode::Durable)),
-        entries,
-    };
+    let ours = run.ours().into_iter().map(|name| {
+        let open = |how: &str| Recto::open(name, &store(&format!("{name} {how}")), Mode::Durable);
+        Ours { name, recto: open("slices"), inserted: keep.is_none().then(|| open("insert")) }
+    });
+    let stores = Readable { peers: peers.collect(), ours: ours.collect(), entries };
     rows(run, &stores, &end);
 }
 
@@ -127,7 +132,7 @@ fn rows(run: &Run<'_>, stores: &Readable, end: &str) {
         By::Thread,
     );
     run.row(&first, 1, scans(stores));
-    if let Some(inserted) = &stores.inserted {
+    for inserted in stores.ours.iter().filter_map(|ours| ours.inserted.as_ref()) {
         black_box(inserted.scan());
     }
     for (_, peer) in stores.all() {
@@ -135,17 +140,22 @@ fn rows(run: &Run<'_>, stores: &Readable, end: &str) {
     }
     ask(run, end, TITLES[1], || {
         let mut cases = over(stores, &queries, |peer, keys| peer.gets(keys));
-        if let Some(inserted) = &stores.inserted {
-            cases.push(case("recto filled by insert", &queries, |keys| inserted.gets(keys)));
+        for Ours { name, inserted, .. } in &stores.ours {
+            let name = format!("{name} filled by insert");
+            let of = |inserted| case(&name, &queries, move |keys| Recto::gets(inserted, keys));
+            cases.extend(inserted.as_ref().map(of));
         }
         cases
     });
     ask(run, end, TITLES[2], || dependent(run, stores, gets / 2));
     ask(run, end, TITLES[3], || {
         let mut cases = over(stores, &queries, |peer, keys| peer.gets_each(keys));
-        cases[0].name = "recto store.reader()".into();
-        let by_store = |keys: &[&[u8]]| stores.recto.gets_by_store(keys);
-        cases.push(case("recto store.get", &queries, by_store));
+        for (at, Ours { name, recto, .. }) in stores.ours.iter().enumerate() {
+            // Ours come first.
+            cases[at].name = format!("{name} store.reader()");
+            let by_store = |keys: &[&[u8]]| recto.gets_by_store(keys);
+            cases.push(case(&format!("{name} store.get"), &queries, by_store));
+        }
         cases
     });
     for group in [100, 1000] {
@@ -166,16 +176,7 @@ fn rows(run: &Run<'_>, stores: &Readable, end: &str) {
         });
     }
     ask(run, end, SCAN, || scans(stores));
-    let title = format!("{SCAN_SHARED}{end}");
-    if run.wants(&title) {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
-        let mut cases = scans(stores);
-        cases.retain(|case| ["recto", "lmdb"].contains(&case.name.as_str()));
-        cases.push(Contestant::reading("recto, 2 threads", move |_| {
-            (stores.entries, black_box(pool.install(|| stores.recto.scan_in_pool())))
-        }));
-        run.row(&Question::new(title, SCAN_SHARED_TERMS, By::Wall), run.rounds, cases);
-    }
+    scans_shared(run, stores, end);
 }
 
 /// Runs the row of a title, if it is wanted.
@@ -191,6 +192,24 @@ fn scans(stores: &Readable) -> Vec<Contestant<'_>> {
         Contestant::reading(name, move |_| (stores.entries, black_box(peer.scan())))
     });
     cases.collect()
+}
+
+/// recto's scan by two threads beside those by one, by the wall.
+fn scans_shared(run: &Run<'_>, stores: &Readable, end: &str) {
+    let title = format!("{SCAN_SHARED}{end}");
+    if !run.wants(&title) {
+        return;
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
+    let mut cases = scans(stores);
+    cases.retain(|case| peers::is_ours(&case.name) || case.name == "lmdb");
+    for Ours { name, recto, .. } in &stores.ours {
+        let (pool, entries) = (&pool, stores.entries);
+        cases.push(Contestant::reading(&format!("{name}, 2 threads"), move |_| {
+            (entries, black_box(pool.install(|| recto.scan_in_pool())))
+        }));
+    }
+    run.row(&Question::new(title, SCAN_SHARED_TERMS, By::Wall), run.rounds, cases);
 }
 
 fn dependent<'c>(run: &Run<'_>, stores: &'c Readable, count: usize) -> Vec<Contestant<'c>> {

@@ -4,6 +4,7 @@
 use crate::{
     clock::{Probe, Took, median, time},
     entries::{Data, Random},
+    peers,
     report::{Line, Report, spread},
 };
 use std::{path::Path, thread, time::Duration};
@@ -196,9 +197,15 @@ impl Run<'_> {
         most.min(self.entries).max(1)
     }
 
-    /// The names of those peers that are among `among`.
-    pub fn names_among(&self, among: &[&str]) -> Vec<&'static str> {
-        self.names.iter().copied().filter(|name| among.contains(name)).collect()
+    /// The names of those peers that are among `among`, and ours.
+    pub fn names_with(&self, among: &[&str]) -> Vec<&'static str> {
+        let is_taken = |name: &&str| peers::is_ours(name) || among.contains(name);
+        self.names.iter().copied().filter(is_taken).collect()
+    }
+
+    /// Our own names: one for each size of the pages that was asked for.
+    pub fn ours(&self) -> Vec<&'static str> {
+        self.names_with(&[])
     }
 
     /// Runs a row of so many rounds.

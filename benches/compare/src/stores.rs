@@ -45,9 +45,9 @@ impl Run<'_> {
     }
 
     /// As [`filled`](Run::filled), for what only recto can do.
-    pub fn filled_recto(&self, entries: u64, mode: Mode) -> (TempDir, Recto) {
-        let dir = self.filled_dir("recto", entries);
-        let recto = Recto::open(dir.path(), mode);
+    pub fn filled_recto(&self, name: &str, entries: u64, mode: Mode) -> (TempDir, Recto) {
+        let dir = self.filled_dir(name, entries);
+        let recto = Recto::open(name, dir.path(), mode);
         (dir, recto)
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     clock::{Probe, time},
     entries::{Data, NEW},
-    peers::{self, Mode, Peer, Recto},
+    peers::{self, Mode, Peer, RECTO, Recto},
     rows::{By, Contestant, Question, Run, count},
 };
 use std::{path::Path, thread, time::Duration};
@@ -12,7 +12,7 @@ use std::{path::Path, thread, time::Duration};
 /// keys without a sync, `batches` of a thousand without one, `durable` from 50 clients.
 pub fn spin(how: &str, dir: &Path, count: u64) {
     let mode = if how == "durable" { Mode::Durable } else { Mode::NoSync };
-    let (recto, data) = (Recto::open(dir, mode), Data::A);
+    let (recto, data) = (Recto::open(RECTO, dir, mode), Data::A);
     let all = NEW..NEW + count;
     let ((), took) = time(|| match how {
         "waited" => all.for_each(|i| recto.put(&data.key(i), &data.value(i))),
@@ -77,18 +77,14 @@ pub fn run(run: &Run<'_>) {
 
 fn durable(run: &Run<'_>, title: String, clients: u64, each: u64) {
     let mut probe = Probe::new(run.root).expect("a probe of the disk");
-    let (recto_dir, data) = (run.dir(), run.data);
-    let recto = Recto::open(recto_dir.path(), Mode::Durable);
-    let dirs: Vec<_> = run.names.iter().map(|_| run.dir()).collect();
-    let stores = run.names.iter().zip(&dirs).filter(|(name, _)| **name != "recto");
+    let (data, dirs) = (run.data, run.names.iter().map(|_| run.dir()).collect::<Vec<_>>());
+    let stores = run.names.iter().zip(&dirs);
     let stores: Vec<_> =
         stores.map(|(name, dir)| (*name, peers::open(name, dir.path(), Mode::Durable))).collect();
-    let ours = [("recto", &recto as &dyn Peer)].into_iter();
-    let all = ours.chain(stores.iter().map(|(name, peer)| (*name, &**peer)));
-    let before = recto.stats();
-    let cases = all.map(|(name, peer)| {
+    let before: Vec<_> = stores.iter().map(|(_, peer)| peer.stats()).collect();
+    let cases = stores.iter().map(|(name, peer)| {
         Contestant::timed(name, move |round| {
-            commit_from(peer, data, clients, each, round as u64);
+            commit_from(&**peer, data, clients, each, round as u64);
             clients * each
         })
     });
@@ -96,13 +92,17 @@ fn durable(run: &Run<'_>, title: String, clients: u64, each: u64) {
         format!("durable; {clients} threads; clock: commits alone, threads' start included");
     let question = Question::new(title, terms, By::Wall);
     run.row_probed(&question, run.rounds.min(5), cases.collect(), Some(&mut probe));
-    let after = recto.stats();
-    // None if the disk was noisy all the time.
-    let commits = (after.commits - before.commits).max(1) as f64;
-    let syncs = (after.log_syncs - before.log_syncs) as f64 / commits;
-    let bytes = (after.log_bytes_written - before.log_bytes_written) as f64 / commits;
-    let figure = format!("{syncs:.3} syncs, {bytes:.0} bytes of log");
-    run.report.remark(&question.title, "recto: per commit", figure);
+    for ((name, peer), before) in stores.iter().zip(before) {
+        let (Some(before), Some(after)) = (before, peer.stats()) else {
+            continue;
+        };
+        // None if the disk was noisy all the time.
+        let commits = (after.commits - before.commits).max(1) as f64;
+        let syncs = (after.log_syncs - before.log_syncs) as f64 / commits;
+        let bytes = (after.log_bytes_written - before.log_bytes_written) as f64 / commits;
+        let figure = format!("{syncs:.3} syncs, {bytes:.0} bytes of log");
+        run.report.remark(&question.title, &format!("{name}: per commit"), figure);
+    }
 }
 
 /// The same, each round on a copy of a filled store that is closed at its end.
@@ -161,9 +161,9 @@ fn batches(run: &Run<'_>, title: String, with_close: bool) {
         })
     });
     let mut cases: Vec<_> = cases.collect();
-    if run.names.contains(&"recto") {
-        cases.push(Contestant::own("recto, insert in a closure", move |_| {
-            let (_dir, recto) = run.filled_recto(entries, Mode::NoSync);
+    for name in run.ours() {
+        cases.push(Contestant::own(&format!("{name}, insert in a closure"), move |_| {
+            let (_dir, recto) = run.filled_recto(name, entries, Mode::NoSync);
             let (recto, took) = time(|| {
                 for batch in 0..batches {
                     recto.insert_each(&mut numbers(batch).map(|i| data.entry(i)));
@@ -217,9 +217,9 @@ fn singles(run: &Run<'_>, title: &str) {
 fn submitted(run: &Run<'_>, title: &str) {
     let (data, entries, commits) = (run.data, preloaded(run), run.operations(50_000));
     let mut cases = Vec::new();
-    if run.names.contains(&"recto") {
-        cases.push(Contestant::own("recto submit", move |_| {
-            let (_dir, recto) = run.filled_recto(entries, Mode::NoSync);
+    for name in run.ours() {
+        cases.push(Contestant::own(&format!("{name} submit"), move |_| {
+            let (_dir, recto) = run.filled_recto(name, entries, Mode::NoSync);
             let ((), took) = time(|| {
                 let submit = |i| recto.submit(&data.key(i), &data.value(i));
                 let last = (NEW..NEW + commits).map(submit).reduce(|_, next| next);
@@ -229,7 +229,7 @@ fn submitted(run: &Run<'_>, title: &str) {
             (commits, took)
         }));
     }
-    cases.extend(run.names.iter().filter(|name| **name != "recto").map(|&name| {
+    cases.extend(run.names.iter().filter(|name| !peers::is_ours(name)).map(|&name| {
         Contestant::own(&format!("{name}, waited for"), move |_| {
             let took = run.on_filled(name, entries, true, |peer| {
                 for i in NEW..NEW + commits {

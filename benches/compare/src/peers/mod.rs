@@ -11,12 +11,13 @@ mod rocks_peer;
 mod sqlite_peer;
 
 use crate::entries::{Data, Key, Value};
+use recto::Stats;
 use std::{fs, path::Path};
 
 pub use canopy_peer::Canopy;
 pub use fjall_peer::Fjall;
 pub use heed_peer::Lmdb;
-pub use recto_peer::Recto;
+pub use recto_peer::{RECTO, Recto, is_ours, sized};
 pub use redb_peer::Redb;
 #[cfg(feature = "rocksdb")]
 pub use rocks_peer::Rocks;
@@ -74,6 +75,10 @@ pub trait Peer: Sync {
     fn len(&self) -> u64;
     /// What keeps the state of now readable, until it is dropped.
     fn hold(&self) -> Box<dyn Held + '_>;
+    /// What a store of ours counts; nobody else is asked.
+    fn stats(&self) -> Option<Stats> {
+        None
+    }
     /// Has everything committed so far written to its place: the peer's name for it differs.
     fn checkpoint(&self);
     /// What one thread of several works through.
@@ -101,7 +106,7 @@ impl<T> Held for T {}
 
 /// The names of the peers, the one that others are compared with first.
 pub const NAMES: &[&str] = &[
-    "recto",
+    RECTO,
     "lmdb",
     "redb",
     "fjall",
@@ -116,7 +121,7 @@ pub const NAMES: &[&str] = &[
 pub fn open(name: &str, dir: &Path, mode: Mode) -> Box<dyn Peer> {
     fs::create_dir_all(dir).expect("a directory for the peer");
     match name {
-        "recto" => Box::new(Recto::open(dir, mode)),
+        name if is_ours(name) => Box::new(Recto::open(name, dir, mode)),
         "lmdb" => Box::new(Lmdb::open(dir, mode)),
         "redb" => Box::new(Redb::open(dir, mode)),
         "fjall" => Box::new(Fjall::open(dir, mode, false)),

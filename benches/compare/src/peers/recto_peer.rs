@@ -10,24 +10,36 @@ use std::path::Path;
 
 const ENTRIES: Table<&[u8], &[u8]> = Table::new("entries");
 
+/// The name of a store with pages of the usual size, or of that of a store that is there.
+pub const RECTO: &str = "recto";
+/// The names of those whose pages have a size that was asked for.
+const SIZED: [(&str, usize); 4] = [
+    ("recto 4 KiB", 4 << 10),
+    ("recto 8 KiB", 8 << 10),
+    ("recto 16 KiB", 16 << 10),
+    ("recto 32 KiB", 32 << 10),
+];
+
+/// Whether a store of this name is one of ours.
+pub fn is_ours(name: &str) -> bool {
+    name == RECTO || SIZED.iter().any(|(sized, _)| *sized == name)
+}
+
+/// The name of a store with pages of so many bytes, given as a word.
+pub fn sized(page_bytes: &str) -> Option<&'static str> {
+    let page_bytes: usize = page_bytes.parse().ok()?;
+    SIZED.iter().find(|(_, bytes)| *bytes == page_bytes).map(|(name, _)| *name)
+}
+
 /// A store of ours.
 pub struct Recto {
     store: Store,
 }
 
 impl Recto {
-    /// Opens one.
-    pub fn open(dir: &Path, mode: Mode) -> Recto {
-        let durability = match mode {
-            Mode::Durable => Durability::Sync,
-            Mode::NoSync => Durability::None,
-        };
-        Recto { store: options(durability).open(dir).expect("recto opens") }
-    }
-
-    /// What it counts.
-    pub fn stats(&self) -> Stats {
-        self.store.stats()
+    /// Opens one, under one of its names.
+    pub fn open(name: &str, dir: &Path, mode: Mode) -> Recto {
+        Recto { store: options(name, mode).open(dir).expect("recto opens") }
     }
 
     /// As `gets_each`, by the call for one get.
@@ -73,8 +85,14 @@ impl Recto {
     }
 }
 
-fn options(durability: Durability) -> Options {
-    Options::new().durability(durability).dirty_bytes(256 << 20)
+fn options(name: &str, mode: Mode) -> Options {
+    let durability = match mode {
+        Mode::Durable => Durability::Sync,
+        Mode::NoSync => Durability::None,
+    };
+    let options = Options::new().durability(durability).dirty_bytes(256 << 20);
+    let sized = SIZED.iter().find(|(sized, _)| *sized == name);
+    sized.map_or(options.clone(), |(_, page_bytes)| options.page_bytes(*page_bytes))
 }
 
 impl Peer for Recto {
@@ -161,6 +179,10 @@ impl Peer for Recto {
 
     fn hold(&self) -> Box<dyn Held + '_> {
         Box::new(self.store.snapshot())
+    }
+
+    fn stats(&self) -> Option<Stats> {
+        Some(self.store.stats())
     }
 
     fn checkpoint(&self) {
