@@ -35,9 +35,15 @@ pub struct Stats {
     pub groups: u64,
     /// The largest group, in requests.
     pub group_requests_max: u64,
-    /// Syncs of the log; `log_syncs / commits` is what a commit costs the device.
+    /// Syncs of the log that answer commits, or that were asked for.
     pub log_syncs: u64,
-    /// Bytes of operations appended to the log.
+    /// Bytes that committed requests put in: encoded keys and values of inserts, encoded keys and
+    /// bounds of removals, those that met nothing included. Dropped and renamed tables count
+    /// nothing.
+    pub user_bytes_written: u64,
+    /// Bytes of records appended to the log, headers included. What segments are zeroed with when
+    /// they are made is not counted, nor what a new segment begins with: 512 bytes and a sync of
+    /// its own.
     pub log_bytes_written: u64,
     /// Bytes of log that a recovery would read now.
     pub log_bytes: u64,
@@ -45,8 +51,13 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Checkpoints that failed and were abandoned.
     pub checkpoint_failures: u64,
-    /// Bytes of pages that checkpoints wrote.
+    /// Bytes written to the page file: the pages of checkpoints that became durable, with the
+    /// catalog, the list of free space and the meta pages, and those that large transactions wrote
+    /// before they ended.
     pub page_bytes_written: u64,
+    /// Syncs that durable checkpoints made: three of the page file, and one of the log if it held
+    /// something that was not synced.
+    pub checkpoint_syncs: u64,
     /// Bytes of pages changed since the last checkpoint.
     pub dirty_bytes: u64,
     /// Bytes of frames, those that only old snapshots keep included.
@@ -67,6 +78,74 @@ pub struct Stats {
     pub sync_latency: Latency,
 }
 
+impl Stats {
+    /// What was done since `before`, earlier numbers of the same store: counters count from there;
+    /// gauges, the largest group and latencies are those of `self`.
+    #[must_use]
+    pub fn since(&self, before: &Stats) -> Stats {
+        let less = |later: u64, earlier: u64| later.saturating_sub(earlier);
+        Stats {
+            commits: less(self.commits, before.commits),
+            failures: less(self.failures, before.failures),
+            dropped: less(self.dropped, before.dropped),
+            retries: less(self.retries, before.retries),
+            groups: less(self.groups, before.groups),
+            log_syncs: less(self.log_syncs, before.log_syncs),
+            user_bytes_written: less(self.user_bytes_written, before.user_bytes_written),
+            log_bytes_written: less(self.log_bytes_written, before.log_bytes_written),
+            checkpoints: less(self.checkpoints, before.checkpoints),
+            checkpoint_failures: less(self.checkpoint_failures, before.checkpoint_failures),
+            page_bytes_written: less(self.page_bytes_written, before.page_bytes_written),
+            checkpoint_syncs: less(self.checkpoint_syncs, before.checkpoint_syncs),
+            ..self.clone()
+        }
+    }
+
+    /// Bytes written to the log and the page file.
+    pub fn bytes_written(&self) -> u64 {
+        self.log_bytes_written + self.page_bytes_written
+    }
+
+    /// Write amplification: how many bytes were written to the log and the page file for each byte
+    /// that commits put in, as a ratio; none before the first. What is dirty has been written to
+    /// the log alone, so right behind a checkpoint it tells the most. A device writes more: whole
+    /// sectors or blocks of its own.
+    ///
+    /// ```
+    /// # fn main() -> recto::Result<()> {
+    /// let store = recto::Store::in_memory()?;
+    /// assert_eq!(store.stats().write_amplification(), None);
+    /// store.write(|tx| tx.table(&recto::Table::new("ages"))?.insert("ada", 36u64))?;
+    /// store.checkpoint()?;
+    /// // One page of 4 KiB for an entry of a few bytes, and what every checkpoint writes beside.
+    /// assert!(store.stats().write_amplification() > Some(1000.0));
+    /// # Ok(()) }
+    /// ```
+    pub fn write_amplification(&self) -> Option<f64> {
+        ratio(self.bytes_written(), self.user_bytes_written)
+    }
+
+    /// Syncs of the log and the page file.
+    pub fn syncs(&self) -> u64 {
+        self.log_syncs + self.checkpoint_syncs
+    }
+
+    /// Syncs of the log and the page file for each commit; none before the first.
+    pub fn syncs_per_commit(&self) -> Option<f64> {
+        ratio(self.syncs(), self.commits)
+    }
+
+    /// Bytes written to the log and the page file for each commit; none before the first.
+    pub fn bytes_per_commit(&self) -> Option<f64> {
+        ratio(self.bytes_written(), self.commits)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts beyond 2^53 round")]
+fn ratio(of: u64, to: u64) -> Option<f64> {
+    (to > 0).then(|| of as f64 / to as f64)
+}
+
 /// Collects the numbers.
 pub(crate) fn collect(engine: &Engine, queue_depth: usize, queue_capacity: usize) -> Stats {
     let (m, gauges) = (&engine.metrics, &engine.metrics.gauges);
@@ -82,11 +161,13 @@ pub(crate) fn collect(engine: &Engine, queue_depth: usize, queue_capacity: usize
         groups: read(&m.groups),
         group_requests_max: read(&m.group_requests_max),
         log_syncs: read(&m.log_syncs),
-        log_bytes_written: read(&m.log_bytes),
+        user_bytes_written: read(&m.user_bytes_written),
+        log_bytes_written: read(&m.log_bytes_written),
         log_bytes: read(&gauges.log_bytes),
         checkpoints: read(&m.checkpoints),
         checkpoint_failures: read(&m.checkpoint_failures),
         page_bytes_written: read(&m.page_bytes_written),
+        checkpoint_syncs: read(&m.checkpoint_syncs),
         dirty_bytes: read(&gauges.dirty_bytes),
         frame_bytes: read(&gauges.frame_bytes),
         free_pages: read(&gauges.free_pages),

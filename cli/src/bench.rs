@@ -11,7 +11,7 @@ use crate::{
 };
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
-use recto::{Batch, Durability, Store, Table};
+use recto::{Batch, Durability, Stats, Store, Table};
 use serde_json::{Value as Json, json};
 use std::{
     io::{Write, stdout},
@@ -123,7 +123,9 @@ impl Bench<'_> {
         self.store.write(|tx| tx.table(&ENTRIES)?.extend(entries))?;
         let elapsed = began.elapsed();
         let name = "bulk load, one transaction";
-        Ok(Part::of(name, "entries", self.entries, elapsed, histogram()))
+        let mut part = Part::of(name, "entries", self.entries, elapsed, histogram());
+        part.remark = amplification(&self.store.stats());
+        Ok(part)
     }
 
     fn gets(&self, threads: usize) -> Result<Part> {
@@ -178,15 +180,18 @@ impl Bench<'_> {
                 store.submit(batch)?.wait().map(drop)
             }
         })?;
-        let after = self.store.stats();
-        let (syncs, commits) = (after.log_syncs - before.log_syncs, after.commits - before.commits);
-        part.remark = format!("{:.3} syncs a commit", syncs as f64 / commits.max(1) as f64);
+        let did = self.store.stats().since(&before);
+        let syncs = did.syncs_per_commit().unwrap_or_default();
+        let bytes = did.bytes_per_commit().unwrap_or_default();
+        part.remark = format!("{syncs:.3} syncs and {bytes:.0} bytes a commit");
         Ok(part)
     }
 
     fn batches(&self) -> Result<Part> {
         let name = format!("batch of {BATCH} random inserts, not durable");
-        self.timed(name, "inserts", 1, BATCH as u64, |mut random, store| {
+        self.store.checkpoint()?;
+        let before = self.store.stats();
+        let mut part = self.timed(name, "inserts", 1, BATCH as u64, |mut random, store| {
             move || {
                 let mut batch = Batch::new().durability(Durability::None);
                 for _ in 0..BATCH {
@@ -194,7 +199,10 @@ impl Bench<'_> {
                 }
                 store.submit(batch)?.wait().map(drop)
             }
-        })
+        })?;
+        self.store.checkpoint()?;
+        part.remark = amplification(&self.store.stats().since(&before));
+        Ok(part)
     }
 
     /// Reads a key and replaces its value, in closures on the writer thread.
@@ -357,6 +365,10 @@ impl Bench<'_> {
         latencies.take(&mut all);
         Ok(Part::of(name, unit, done.load(Relaxed) * units_each, elapsed, all))
     }
+}
+
+fn amplification(did: &Stats) -> String {
+    format!("{:.1} bytes written a byte put in", did.write_amplification().unwrap_or_default())
 }
 
 /// The key of entry `i`: random-looking, and known again.

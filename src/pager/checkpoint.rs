@@ -47,6 +47,19 @@ pub struct Cut {
     pub meta: Meta,
 }
 
+/// How often [`write_cut`] syncs: behind the pages, and behind each meta page.
+pub const CUT_SYNCS: u64 = 3;
+
+impl Cut {
+    /// What [`write_cut`] writes, in bytes.
+    pub fn bytes(&self, page_bytes: usize) -> u64 {
+        let pages: usize = self.pages.iter().map(|dirty| dirty.pages as usize).sum();
+        let extras: usize = self.extras.iter().map(|extra| extra.bytes(page_bytes)).sum();
+        // Both meta pages.
+        ((pages + 2) * page_bytes + extras) as u64
+    }
+}
+
 /// How a checkpoint failed.
 #[derive(Debug)]
 pub enum Failure {
@@ -144,10 +157,14 @@ fn write_extra(pager: &Pager, extra: &Extra) -> Result<()> {
 }
 
 impl Extra {
+    /// The length of the run, in bytes.
+    fn bytes(&self, page_bytes: usize) -> usize {
+        (page::HEADER_BYTES + self.content.len()).next_multiple_of(page_bytes)
+    }
+
     /// The pages of the run, sealed.
     pub fn encode(&self, page_bytes: usize, seed: u32) -> Vec<u8> {
-        let len = (page::HEADER_BYTES + self.content.len()).next_multiple_of(page_bytes);
-        let mut bytes = vec![0; len];
+        let mut bytes = vec![0; self.bytes(page_bytes)];
         overflow::write(&mut bytes, self.first, self.birth, NO_TABLE, &self.content);
         overflow::seal_run(&mut bytes, seed);
         bytes

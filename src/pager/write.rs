@@ -86,6 +86,8 @@ pub struct WritePager {
     spill_pages: u64,
     /// How many pages its group had made at its last spill, or when it began.
     spilled_to: usize,
+    /// What spills wrote since it was last asked, in bytes.
+    spilled_bytes: u64,
     /// Pages that came back into frames since.
     unspilled: Vec<PageId>,
     /// Where the request in progress began.
@@ -119,6 +121,7 @@ impl WritePager {
             spilled: HashMap::new(),
             spill_pages: u64::MAX,
             spilled_to: 0,
+            spilled_bytes: 0,
             unspilled: Vec::new(),
             request: Savepoint::default(),
             freed_pages: Vec::new(),
@@ -300,6 +303,11 @@ impl WritePager {
     /// Whether pages of the request in progress lie in their places already.
     pub fn has_spilled(&self) -> bool {
         !self.spilled.is_empty()
+    }
+
+    /// The bytes that were written to the page file early since this was last asked.
+    pub fn take_spilled_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.spilled_bytes)
     }
 
     /// The live dirty pages, ascending by page.
@@ -502,6 +510,8 @@ impl WritePager {
         out.sort_unstable_by_key(|dirty| dirty.page);
         out.dedup_by_key(|dirty| dirty.page);
         super::checkpoint::write_pages(&self.pager, &out)?;
+        let pages: u64 = out.iter().map(|dirty| u64::from(dirty.pages)).sum();
+        self.spilled_bytes += pages * self.page_bytes() as u64;
         if let (Some(first), Some(last)) = (out.first(), out.last()) {
             // The device writes while more is made, not only once all of it is to be synced.
             let page_bytes = self.page_bytes();

@@ -18,7 +18,7 @@ use crate::{
     },
     pager::{
         Pager, Pages,
-        checkpoint::{Cut, Extra, Failure, write_cut, write_metas},
+        checkpoint::{CUT_SYNCS, Cut, Extra, Failure, write_cut, write_metas},
         write::{DirtyPage, Draw, Extent},
     },
     publish::{Generation, Lease, Pin, Version},
@@ -74,10 +74,11 @@ impl Job {
     /// Syncs the log through the cut, then writes it in its order.
     pub fn carry_out(&self, pager: &Arc<Pager>, syncer: &Syncer, m: &Metrics) -> Outcome {
         // The log first: a page must not be named before the commits that it holds are durable.
-        syncer.sync().map_err(Failure::Poisoned)?;
+        let before = syncer.synced();
+        let is_log_synced = syncer.sync().map_err(Failure::Poisoned)? > before;
         write_cut(pager, &self.cut)?;
-        let pages: u64 = self.cut.pages.iter().map(|dirty| u64::from(dirty.pages)).sum();
-        metrics::add(&m.page_bytes_written, pages * pager.page_bytes() as u64);
+        metrics::add(&m.checkpoint_syncs, CUT_SYNCS + u64::from(is_log_synced));
+        metrics::add(&m.page_bytes_written, self.cut.bytes(pager.page_bytes()));
         Ok(())
     }
 }

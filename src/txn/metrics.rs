@@ -88,14 +88,18 @@ pub struct Metrics {
     pub group_requests_max: AtomicU64,
     /// Syncs of the log.
     pub log_syncs: AtomicU64,
-    /// Bytes appended to the log, without headers.
-    pub log_bytes: AtomicU64,
+    /// Bytes of keys and values that commits brought.
+    pub user_bytes_written: AtomicU64,
+    /// Bytes of records appended to the log.
+    pub log_bytes_written: AtomicU64,
     /// Checkpoints that became durable.
     pub checkpoints: AtomicU64,
     /// Checkpoints that failed and were abandoned.
     pub checkpoint_failures: AtomicU64,
-    /// Bytes of pages written to the page file by checkpoints.
+    /// Bytes written to the page file, by checkpoints and by transactions that spill.
     pub page_bytes_written: AtomicU64,
+    /// Syncs that checkpoints made.
+    pub checkpoint_syncs: AtomicU64,
     /// From the start of a group to its answers.
     pub commit_latency: Histogram,
     /// Each sync of the log.

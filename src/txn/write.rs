@@ -39,6 +39,8 @@ pub struct WriteState {
     /// Where runs of entries may be written that exceed the room for sorting.
     storage: Option<Arc<dyn Storage>>,
     ops: Vec<u8>,
+    /// What the group's requests brought, in bytes.
+    user_bytes: u64,
     request_ops: usize,
     /// What was dirty when the request in progress began, in bytes.
     dirty_before: u64,
@@ -69,6 +71,7 @@ pub struct Savepoint {
     next_table: TableId,
     version: Version,
     ops: usize,
+    user_bytes: u64,
 }
 
 impl WriteState {
@@ -89,6 +92,7 @@ impl WriteState {
             limits,
             storage: None,
             ops,
+            user_bytes: 0,
             request_ops: 0,
             dirty_before: 0,
             request_versions: 1,
@@ -124,6 +128,7 @@ impl WriteState {
     /// Starts a group.
     pub fn begin_group(&mut self, generation: Generation) -> Savepoint {
         self.ops.clear();
+        self.user_bytes = 0;
         self.pages.begin_group(self.version, generation);
         self.savepoint()
     }
@@ -146,6 +151,7 @@ impl WriteState {
             next_table: self.next_table,
             version: self.version,
             ops: self.ops.len(),
+            user_bytes: self.user_bytes,
         }
     }
 
@@ -155,6 +161,7 @@ impl WriteState {
         self.catalog = point.catalog;
         self.next_table = point.next_table;
         self.version = point.version;
+        self.user_bytes = point.user_bytes;
         if !self.pages.pager().seeded().has(Bug::UndoneIsLogged) {
             self.ops.truncate(point.ops);
         }
@@ -194,6 +201,12 @@ impl WriteState {
     /// The group's operations, as the log takes them.
     pub fn ops(&self) -> &[u8] {
         &self.ops
+    }
+
+    /// The bytes of keys and values that the group brings: those inserted, and the keys and bounds
+    /// of what is removed.
+    pub fn user_bytes(&self) -> u64 {
+        self.user_bytes
     }
 
     /// The index of a table, for the other calls; created if it is not there. An index holds until
@@ -287,6 +300,7 @@ impl WriteState {
         Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
         Limit::Value.check(value.len(), VALUE_BYTES_MAX)?;
         let new = self.change(index, |tree, pages| tree.insert(pages, key, value))?;
+        self.user_bytes += (key.len() + value.len()) as u64;
         let table = self.catalog.entry(index).id;
         self.log(&Op::Insert { table, key, value });
         Ok(new)
@@ -297,6 +311,7 @@ impl WriteState {
         self.usable()?;
         Limit::Key.check(key.len(), KEY_BYTES_MAX)?;
         let found = self.shrink(index, |tree, pages| tree.remove(pages, key))?;
+        self.user_bytes += key.len() as u64;
         if found {
             let table = self.catalog.entry(index).id;
             self.log(&Op::Remove { table, key });
@@ -313,6 +328,7 @@ impl WriteState {
     ) -> Result<u64> {
         self.usable()?;
         let removed = self.shrink(index, |tree, pages| tree.remove_range(pages, from, to))?;
+        self.user_bytes += bound_bytes(from) + bound_bytes(to);
         if removed > 0 {
             let table = self.catalog.entry(index).id;
             self.log(&Op::RemoveRange { table, from, to });
@@ -381,6 +397,7 @@ impl WriteState {
         let mut tree = *self.tree(index);
         let mut tap = LogTap {
             ops: &mut self.ops,
+            user_bytes: &mut self.user_bytes,
             start: self.request_ops,
             limit: self.limits.request_log_bytes,
             table,
@@ -517,9 +534,10 @@ impl WriteState {
     }
 }
 
-/// Copies the changes of a bulk load to the log's operations while they still fit.
+/// Counts the changes of a bulk load, and copies them to the log's operations while they still fit.
 struct LogTap<'o> {
     ops: &'o mut Vec<u8>,
+    user_bytes: &'o mut u64,
     start: usize,
     limit: usize,
     table: TableId,
@@ -530,12 +548,17 @@ impl LogTap<'_> {
     fn note<K: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, change: &Result<(K, Option<V>)>) {
         match change {
             Ok((key, Some(value))) => self.insert(key.as_ref(), value.as_ref()),
-            Ok((key, None)) => self.push(&Op::Remove { table: self.table, key: key.as_ref() }),
+            Ok((key, None)) => {
+                let key = key.as_ref();
+                *self.user_bytes += key.len() as u64;
+                self.push(&Op::Remove { table: self.table, key });
+            }
             Err(_) => {}
         }
     }
 
     fn insert(&mut self, key: &[u8], value: &[u8]) {
+        *self.user_bytes += (key.len() + value.len()) as u64;
         self.push(&Op::Insert { table: self.table, key, value });
     }
 
@@ -548,6 +571,13 @@ impl LogTap<'_> {
             self.full = true;
             self.ops.truncate(self.start);
         }
+    }
+}
+
+fn bound_bytes(bound: Bound<&[u8]>) -> u64 {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) => key.len() as u64,
+        Bound::Unbounded => 0,
     }
 }
 

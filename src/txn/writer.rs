@@ -31,7 +31,7 @@ use crate::{
     },
     publish::{Bell, Generation, Published, Version},
     sync::{Arc, PlainArc, Twin, is_planted, now, thread},
-    wal::{Log, Syncer},
+    wal::{Log, Syncer, record_bytes},
 };
 use std::time::{Duration, Instant};
 
@@ -463,7 +463,8 @@ impl Writer {
             self.engine.checkpointer.want_rest();
         }
         self.count_commits(commits);
-        metrics::add(&self.engine.metrics.log_bytes, self.state.ops().len() as u64);
+        let log_bytes = record_bytes(self.state.ops().len());
+        metrics::add(&self.engine.metrics.log_bytes_written, log_bytes);
         self.state.pages.commit_group();
         let root = Some((self.root(generation), generation));
         if gathered.needs_sync {
@@ -492,9 +493,19 @@ impl Writer {
         is_healthy && ops_bytes >= long && self.state.pages.dirty_bytes() <= 2 * ops_bytes
     }
 
-    fn count_commits(&self, commits: u64) {
+    fn count_commits(&mut self, commits: u64) {
         metrics::add(&self.engine.metrics.groups, 1);
         metrics::add(&self.engine.metrics.commits, commits);
+        metrics::add(&self.engine.metrics.user_bytes_written, self.state.user_bytes());
+        self.count_spilled();
+    }
+
+    /// Counts what transactions wrote of their pages before they committed, or were undone.
+    fn count_spilled(&mut self) {
+        let bytes = self.state.pages.take_spilled_bytes();
+        if bytes > 0 {
+            metrics::add(&self.engine.metrics.page_bytes_written, bytes);
+        }
     }
 
     fn commit_large(&mut self, gathered: Gathered, generation: Generation, commits: u64) {
@@ -567,6 +578,7 @@ impl Writer {
 
     /// Tells the gauges how things stand, and the listener if the file has become large.
     pub fn gauge(&mut self) {
+        self.count_spilled();
         self.engine.gauge(&self.state.pages, self.log.bytes());
         let bytes = PageId(self.state.pages.end()).offset(self.state.pages.page_bytes());
         let threshold_bytes = self.engine.options.size_warning_bytes;

@@ -22,6 +22,7 @@ mod tail;
 mod tests;
 
 pub use op::{Op, Ops};
+pub use record::record_bytes;
 pub use replay::{ReplayEnd, ReplayStart, replay};
 pub use segment::expect_own;
 pub use tail::Syncer;

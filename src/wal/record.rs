@@ -39,6 +39,11 @@ const SYNCED: Range<usize> = 40..48;
 
 /// The length of a record's header.
 pub const HEADER_BYTES: usize = 48;
+/// The length of a record of `ops_bytes` of operations, as it is written.
+pub fn record_bytes(ops_bytes: usize) -> u64 {
+    ((HEADER_BYTES + ops_bytes) as u64).next_multiple_of(ALIGN_BYTES)
+}
+
 /// Records begin at multiples of this.
 pub const ALIGN_BYTES: u64 = 8;
 /// The body of an end: the life of the segment that follows.

@@ -74,6 +74,14 @@ fn run_in(dir: &Path, demo: &Demo) -> Result<bool> {
     drop(first);
     restore(&store, &model)?;
     store.close()?;
+    let stats = store.stats();
+    eprintln!(
+        "{} put in, {} written to the log, {} to the page file: {:.1} bytes a byte",
+        figures::bytes(stats.user_bytes_written),
+        figures::bytes(stats.log_bytes_written),
+        figures::bytes(stats.page_bytes_written),
+        stats.write_amplification().unwrap_or_default()
+    );
     drop(store);
     let reopened = Store::open(dir)?;
     unchanged(&reopened.snapshot(), &model, &faults)?;
