@@ -47,6 +47,7 @@ fn measured(
 }
 
 /// The store counts what the disk saw.
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
 fn agree((bytes, syncs): (u64, u64), counted: &Stats) {
     assert_eq!(counted.bytes_written(), bytes);
     assert_eq!(counted.syncs(), syncs);
@@ -113,9 +114,7 @@ fn every_way_in_counts_the_same_and_what_is_undone_counts_nothing() {
     });
     let optimistic = brought(&|store| {
         let mut tx = store.begin();
-        let mut rows = tx.table(&ROWS)?;
-        (10..20).try_for_each(|key| rows.insert(key, value(key)).map(drop))?;
-        drop(rows);
+        (10..20).try_for_each(|key| tx.table(&ROWS)?.insert(key, value(key)).map(drop))?;
         tx.commit().map(drop)
     });
     assert_eq!([one_by_one, batch, extended, optimistic], [all; 4]);
