@@ -14,6 +14,8 @@ pub struct Asked {
     pub entries: u64,
     /// Entries of bulk loads and of the rows of sizes.
     pub load_entries: u64,
+    /// Random updates that age a tree.
+    pub updates: u64,
     /// Rounds of a row.
     pub rounds: usize,
     /// Rounds of a bulk load.
@@ -45,8 +47,8 @@ pub enum What {
 
 /// How the program is called.
 pub const USAGE: &str = "usage: compare quick|full|shape [--only TEXT] [--peers recto,lmdb,..] \
-                         [--data a|b|c] [--rounds N] [--entries N] [--dir DIR] [--keep DIR] \
-                         [--page-bytes 4096,8192,..] [--out results/NAME]";
+                         [--data a|b|c] [--rounds N] [--entries N] [--updates N] [--dir DIR] \
+                         [--keep DIR] [--page-bytes 4096,8192,..] [--out results/NAME]";
 
 /// Takes the words behind the program's name apart; none if they mean nothing.
 pub fn asked(words: &[String]) -> Option<Asked> {
@@ -63,6 +65,7 @@ pub fn asked(words: &[String]) -> Option<Asked> {
         what,
         entries,
         load_entries,
+        updates: 10_000_000,
         rounds,
         load_rounds,
         data,
@@ -94,6 +97,7 @@ pub fn asked(words: &[String]) -> Option<Asked> {
                 asked.entries = word.parse().ok().filter(|&entries| entries > 0)?;
                 asked.load_entries = asked.entries;
             }
+            "--updates" => asked.updates = word.parse().ok().filter(|&updates| updates > 0)?,
             "--dir" => asked.dir = word.into(),
             "--keep" => asked.keep = Some(word.into()),
             "--out" => asked.out = Some(word.into()),

@@ -1,6 +1,7 @@
 //! Bulk loads: each in a process of its own, that its memory can be told from the others'.
 
 use crate::{
+    child,
     clock::{Took, median, time},
     entries::{Data, Key, Value},
     peers::{self, Mode, Peer, Recto},
@@ -8,9 +9,8 @@ use crate::{
     rows::{Run, count, nanoseconds},
 };
 use std::{
-    env, fs,
+    fs,
     path::Path,
-    process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
     time::Duration,
@@ -22,12 +22,12 @@ const OUR_WAYS: [&str; 3] = ["extend", "insert", "batch"];
 
 /// The child: loads `count` entries into `dir` and prints what it took. The last word of `way` is
 /// how, what is before it the peer.
-pub fn child(way: &str, dir: &Path, count: u64, data: Data) {
+pub fn run_child(way: &str, dir: &Path, count: u64, data: Data) {
     let (ended, peak) = (AtomicBool::new(false), AtomicU64::new(0));
     let took = thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Relaxed) {
-                peak.fetch_max(anonymous_bytes(), Relaxed);
+                peak.fetch_max(child::anonymous_bytes(), Relaxed);
                 thread::sleep(Duration::from_millis(5));
             }
         });
@@ -71,35 +71,21 @@ fn load(way: &str, dir: &Path, count: u64, data: Data) -> Took {
     time(load).1
 }
 
-/// What of this process is in memory and of no file.
-fn anonymous_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kilobytes.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
 /// What a child found.
 pub struct Loaded {
     wall: f64,
     cpu: f64,
-    peak: u64,
-    files: u64,
+    peak: f64,
+    files: f64,
 }
 
 /// Loads in a child.
 pub fn spawn(way: &str, dir: &Path, count: u64, data: Data) -> Loaded {
     std::fs::create_dir_all(dir).expect("a directory for the load");
-    let program = env::current_exe().expect("this program");
-    let mut child = Command::new(program);
-    child.arg("load").arg(way).arg(dir).args([&count.to_string(), data.name()]);
-    let output = child.output().expect("the child starts");
-    assert!(output.status.success(), "{way}: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut words = text.split_whitespace();
-    let mut next = || words.next().expect("four figures");
-    let (wall, cpu) = (next().parse().unwrap(), next().parse().unwrap());
-    Loaded { wall, cpu, peak: next().parse().unwrap(), files: next().parse().unwrap() }
+    let dir = dir.to_str().expect("a path in letters");
+    let found = child::figures(&["load", way, dir, &count.to_string(), data.name()]);
+    let [wall, cpu, peak, files] = found[..] else { panic!("four figures") };
+    Loaded { wall, cpu, peak, files }
 }
 
 /// Both rows: random order, and sorted.
@@ -149,8 +135,8 @@ fn row(run: &Run<'_>, title: &str, entries: u64, rounds: usize, ways: &[String])
     for (way, loads) in ways.iter().zip(&loads) {
         let each = |of| nanoseconds(middle(loads, of) * 1e9 / entries as f64);
         let wall = middle(loads, |load| load.wall);
-        let peak = middle(loads, |load| load.peak as f64) / 1e6;
-        let files = middle(loads, |load| load.files as f64);
+        let peak = middle(loads, |load| load.peak) / 1e6;
+        let files = middle(loads, |load| load.files);
         let figure = format!(
             "{} each, {wall:.2} s; peak RssAnon {peak:.0} MB; files {:.0} MB, {:.0} B an entry",
             each(|load| load.wall),

@@ -8,8 +8,10 @@
 //! output, in Markdown; with `--out results/NAME` also to that file, with a picture of the ratios
 //! beside it.
 
+mod alone;
 mod arguments;
 mod chart;
+mod child;
 mod clock;
 mod entries;
 mod large;
@@ -39,12 +41,17 @@ fn main() -> ExitCode {
         ["load", way, dir, count, data @ ..] => {
             let data = data.first().map_or(Some(Data::A), |name| Data::named(name));
             let count = count.parse().expect("a count");
-            loads::child(way, Path::new(dir), count, data.expect("a data set"));
+            loads::run_child(way, Path::new(dir), count, data.expect("a data set"));
         }
         ["spin", dir, count, rounds, kind @ ..] => {
             let (count, rounds) =
                 (count.parse().expect("a count"), rounds.parse().expect("rounds"));
             reads::spin(Path::new(dir), count, rounds, kind.first().copied());
+        }
+        ["alone", what, name, dir, count, data, more @ ..] => {
+            let (count, data) = (count.parse().expect("a count"), Data::named(data));
+            let data = data.expect("a data set");
+            alone::run_child(what, name, Path::new(dir), count, data, more);
         }
         ["puts", how, dir, count] => {
             writes::spin(how, Path::new(dir), count.parse().expect("a count"));
@@ -84,6 +91,9 @@ fn run(asked: &Asked) -> std::io::Result<()> {
         latency::run(&run);
         ycsb::run(&run);
         large::run(&run);
+        if asked.what == What::Full {
+            alone::run(&run, asked.updates, asked.keep.as_deref());
+        }
         sizes::run(&run, asked.load_entries / if run.is_quick { 5 } else { 1 });
         let sizes = [1_000_000, 10_000_000].into_iter().filter(|&size| size < asked.entries);
         for entries in sizes.chain([asked.entries]) {

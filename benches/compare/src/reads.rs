@@ -106,7 +106,7 @@ pub fn run(run: &Run<'_>, entries: u64, keep: Option<&Path>) {
 }
 
 /// A store filled one way, by a child, unless the row of bulk loads has left it there.
-fn store(run: &Run<'_>, keep: Option<&Path>, way: &str, entries: u64) -> PathBuf {
+pub fn store(run: &Run<'_>, keep: Option<&Path>, way: &str, entries: u64) -> PathBuf {
     let (dir, loaded) = run.loaded(keep, way, entries);
     if !loaded.exists() {
         loads::spawn(way, &dir, entries, run.data);

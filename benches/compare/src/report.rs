@@ -34,7 +34,8 @@ pub struct Report {
 }
 
 const HEAD: &str = "| question | durability, threads, clock | who | median (least - most) | CPU of \
-                    all threads | against LMDB |\n|---|---|---|---|---|---|";
+                    all threads | against LMDB, or what the terms name |\n\
+                    |---|---|---|---|---|---|";
 
 impl Report {
     /// Begins one; prints the head of the table.

@@ -38,12 +38,19 @@ pub struct Question {
     pub terms: String,
     /// Which clock judges.
     pub by: By,
+    /// What the name of the contestant begins with that the others are compared to.
+    pub base: String,
 }
 
 impl Question {
     /// A question.
     pub fn new(title: impl Into<String>, terms: impl Into<String>, by: By) -> Question {
-        Question { title: title.into(), terms: terms.into(), by }
+        Question { title: title.into(), terms: terms.into(), by, base: "lmdb".into() }
+    }
+
+    /// The same with another to compare to.
+    pub fn against(self, base: impl Into<String>) -> Question {
+        Question { base: base.into(), ..self }
     }
 }
 
@@ -146,8 +153,8 @@ impl Figures {
 
     /// Adds the row's lines to the report.
     pub fn report(&self, question: &Question, report: &Report) {
-        let Question { title, terms, by } = question;
-        let base = self.names.iter().position(|name| name.starts_with("lmdb"));
+        let Question { title, terms, by, base } = question;
+        let base = self.names.iter().position(|name| name.starts_with(base));
         let base = base.and_then(|i| self.middle(i));
         for (i, who) in self.names.iter().enumerate() {
             let Some(middle) = self.middle(i) else {

@@ -87,7 +87,7 @@ impl Run<'_> {
 }
 
 /// Copies a store's files and syncs them: the next sync of the store would pay for them otherwise.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+pub fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for file in fs::read_dir(from)? {
         let file = file?;

@@ -17,7 +17,7 @@ use std::{fs, path::Path};
 pub use canopy_peer::Canopy;
 pub use fjall_peer::Fjall;
 pub use heed_peer::Lmdb;
-pub use recto_peer::{RECTO, Recto, is_ours, sized};
+pub use recto_peer::{RECTO, Recto, is_ours, scan, sized};
 pub use redb_peer::Redb;
 #[cfg(feature = "rocksdb")]
 pub use rocks_peer::Rocks;

@@ -4,7 +4,8 @@ use super::{Entries, Held, Keys, Mode, Peer, Session, word};
 use crate::entries::{self, Data, Key, Value};
 use rayon::iter::ParallelIterator;
 use recto::{
-    Batch, Budget, Durability, Options, Reader, Stats, Store, Table, TableRef, TableTypes, WriteTx,
+    Batch, Budget, Durability, Options, Reader, Snapshot, Stats, Store, Table, TableRef,
+    TableTypes, WriteTx,
 };
 use std::path::Path;
 
@@ -39,7 +40,40 @@ pub struct Recto {
 impl Recto {
     /// Opens one, under one of its names.
     pub fn open(name: &str, dir: &Path, mode: Mode) -> Recto {
-        Recto { store: options(name, mode).open(dir).expect("recto opens") }
+        Recto::open_with(name, dir, mode, |options| options)
+    }
+
+    /// As [`open`](Recto::open), with other options than the usual ones.
+    pub fn open_with(
+        name: &str,
+        dir: &Path,
+        mode: Mode,
+        change: impl FnOnce(Options) -> Options,
+    ) -> Recto {
+        Recto { store: change(options(name, mode)).open(dir).expect("recto opens") }
+    }
+
+    /// The newest state.
+    pub fn snapshot(&self) -> Snapshot {
+        self.store.snapshot()
+    }
+
+    /// Waits until everything that was answered is on the device.
+    pub fn sync(&self) {
+        self.store.sync().expect("recto syncs");
+    }
+
+    /// Changes entries in one batch without waiting for it to be synced: each key is inserted or
+    /// its value replaced; the first of each triple is a key that goes.
+    pub fn change(&self, changes: impl Iterator<Item = (Option<Key>, Key, Value)>) {
+        let mut batch = Batch::new();
+        for (old, key, value) in changes {
+            if let Some(old) = old {
+                batch.remove(&ENTRIES, &old);
+            }
+            batch.insert(&ENTRIES, &key, &value);
+        }
+        self.store.submit(batch).expect("recto takes a batch").wait().expect("recto commits");
     }
 
     /// As `gets_each`, by the call for one get.
@@ -133,12 +167,7 @@ impl Peer for Recto {
     }
 
     fn scan(&self) -> u64 {
-        let snapshot = self.store.snapshot();
-        let entries = snapshot.table(&ENTRIES).unwrap().iter().unwrap();
-        entries.fold(0, |sum, entry| {
-            let (key, value) = entry.unwrap();
-            sum.wrapping_add(word(key)).wrapping_add(word(value))
-        })
+        scan(&self.store.snapshot())
     }
 
     fn ranges(&self, keys: &[&[u8]], count: usize) -> u64 {
@@ -201,6 +230,15 @@ impl Peer for Recto {
     fn close(self: Box<Self>) {
         self.store.close().expect("recto closes");
     }
+}
+
+/// Reads every entry of a snapshot in order, as [`Peer::scan`] does.
+pub fn scan(snapshot: &Snapshot) -> u64 {
+    let entries = snapshot.table(&ENTRIES).unwrap().iter().unwrap();
+    entries.fold(0, |sum, entry| {
+        let (key, value) = entry.unwrap();
+        sum.wrapping_add(word(key)).wrapping_add(word(value))
+    })
 }
 
 fn ahead(table: &TableRef<'_, &[u8], &[u8]>, from: &[u8], count: usize) -> u64 {
