@@ -113,6 +113,7 @@ mod tests {
             who: who.into(),
             figure: String::new(),
             cpu: String::new(),
+            written: String::new(),
             ratio,
         };
         let lines = [

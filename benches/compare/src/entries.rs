@@ -140,6 +140,12 @@ impl Data {
         numbers
     }
 
+    /// The bytes of the key and the value of an entry, on average.
+    pub fn mean_bytes(self) -> f64 {
+        const SOME: u64 = 10_000;
+        self.bytes_of(0..SOME) as f64 / SOME as f64
+    }
+
     /// The bytes of the keys and values of some entries.
     pub fn bytes_of(self, numbers: impl Iterator<Item = u64>) -> u64 {
         numbers.map(|i| (self.key(i).len() + self.value(i).len()) as u64).sum()

@@ -70,7 +70,7 @@ fn written(run: &Run<'_>, title: String, large: &Large, times: u64) {
         })
     });
     let mut probe = Probe::new(run.root).expect("a probe of the disk");
-    let question = Question::new(title, TERMS, By::Wall);
+    let question = Question::new(title, TERMS, By::Wall).putting(VALUE_BYTES as f64);
     run.row_probed(&question, run.few_rounds(), cases.collect(), Some(&mut probe));
 }
 

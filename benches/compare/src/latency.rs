@@ -171,6 +171,7 @@ fn row(
                  {checkpoints} checkpoints)"
             ),
             cpu: String::new(),
+            written: String::new(),
             ratio: base.map(|base| base / tail),
         });
     }

@@ -2,10 +2,10 @@
 
 use crate::{
     child,
-    clock::{Took, median, time},
+    clock::{self, Took, median, time},
     entries::{Data, Key, Value},
     peers::{self, Mode, Peer, Recto},
-    report::Line,
+    report::{Line, written},
     rows::{Run, count, nanoseconds},
 };
 use std::{
@@ -23,6 +23,7 @@ const OUR_WAYS: [&str; 3] = ["extend", "insert", "batch"];
 /// The child: loads `count` entries into `dir` and prints what it took. The last word of `way` is
 /// how, what is before it the peer.
 pub fn run_child(way: &str, dir: &Path, count: u64, data: Data) {
+    clock::watch(dir).expect("the directory is there");
     let (ended, peak) = (AtomicBool::new(false), AtomicU64::new(0));
     let took = thread::scope(|scope| {
         scope.spawn(|| {
@@ -36,7 +37,8 @@ pub fn run_child(way: &str, dir: &Path, count: u64, data: Data) {
         took
     });
     let (wall, cpu) = (took.wall.as_secs_f64(), took.process.as_secs_f64());
-    println!("{wall} {cpu} {} {}", peak.load(Relaxed), peers::file_bytes(dir));
+    let (peak, files) = (peak.load(Relaxed), peers::file_bytes(dir));
+    println!("{wall} {cpu} {peak} {files} {} {}", took.written, took.on_device);
 }
 
 /// Loads, closes, and tells how long both took.
@@ -77,6 +79,8 @@ pub struct Loaded {
     cpu: f64,
     peak: f64,
     files: f64,
+    written: f64,
+    on_device: f64,
 }
 
 /// Loads in a child.
@@ -84,8 +88,8 @@ pub fn spawn(way: &str, dir: &Path, count: u64, data: Data) -> Loaded {
     std::fs::create_dir_all(dir).expect("a directory for the load");
     let dir = dir.to_str().expect("a path in letters");
     let found = child::figures(&["load", way, dir, &count.to_string(), data.name()]);
-    let [wall, cpu, peak, files] = found[..] else { panic!("four figures") };
-    Loaded { wall, cpu, peak, files }
+    let [wall, cpu, peak, files, written, on_device] = found[..] else { panic!("six figures") };
+    Loaded { wall, cpu, peak, files, written, on_device }
 }
 
 /// Both rows: random order, and sorted.
@@ -149,6 +153,11 @@ fn row(run: &Run<'_>, title: &str, entries: u64, rounds: usize, ways: &[String])
             who: way.clone(),
             figure,
             cpu: each(|load| load.cpu),
+            written: written(
+                middle(loads, |load| load.written) / entries as f64,
+                Some(run.data.mean_bytes()),
+                middle(loads, |load| load.on_device) / entries as f64,
+            ),
             ratio: base.map(|base| base / wall),
         });
     }

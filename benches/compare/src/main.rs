@@ -73,6 +73,7 @@ fn main() -> ExitCode {
 
 fn run(asked: &Asked) -> std::io::Result<()> {
     let root = tempfile::tempdir_in(&asked.dir)?;
+    clock::watch(root.path())?;
     let report = Report::new(asked.data, root.path());
     let run = Run {
         root: root.path(),

@@ -22,6 +22,8 @@ pub struct Line {
     pub figure: String,
     /// CPU of all threads, as the table shows it.
     pub cpu: String,
+    /// Bytes written, as the table shows them.
+    pub written: String,
     /// How many times better than LMDB.
     pub ratio: Option<f64>,
 }
@@ -34,8 +36,8 @@ pub struct Report {
 }
 
 const HEAD: &str = "| question | durability, threads, clock | who | median (least - most) | CPU of \
-                    all threads | against LMDB, or what the terms name |\n\
-                    |---|---|---|---|---|---|";
+                    all threads | written | against LMDB, or what the terms name |\n\
+                    |---|---|---|---|---|---|---|";
 
 impl Report {
     /// Begins one; prints the head of the table.
@@ -54,8 +56,8 @@ impl Report {
     /// Takes a line that has no ratio.
     pub fn remark(&self, title: &str, who: &str, figure: String) {
         let (title, who) = (title.into(), who.into());
-        let (terms, cpu) = (String::new(), String::new());
-        self.line(Line { title, terms, who, figure, cpu, ratio: None });
+        let (terms, cpu, written) = (String::new(), String::new(), String::new());
+        self.line(Line { title, terms, who, figure, cpu, written, ratio: None });
     }
 
     /// Takes a table of its own, which comes behind the lines.
@@ -94,9 +96,9 @@ impl Report {
 
 impl Line {
     fn markdown(&self) -> String {
-        let Line { title, terms, who, figure, cpu, ratio } = self;
+        let Line { title, terms, who, figure, cpu, written, ratio } = self;
         let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}x"));
-        format!("| {title} | {terms} | {who} | {figure} | {cpu} | {ratio} |")
+        format!("| {title} | {terms} | {who} | {figure} | {cpu} | {written} | {ratio} |")
     }
 }
 
@@ -111,6 +113,21 @@ pub fn spread(figures: &[f64], middle: f64, shown: fn(f64) -> String) -> String 
     let is_rate = middle > 0.0 && shown(middle) != nanoseconds(middle);
     let (least, most) = if is_rate { (most, least) } else { (least, most) };
     format!("{} ({} - {})", shown(middle), shown(least), shown(most))
+}
+
+/// Bytes given to calls that write, for an operation, as the table shows them; how many times those
+/// put in by it, if anything is; and what the device wrote, if it is known.
+pub fn written(bytes: f64, put_bytes: Option<f64>, on_device: f64) -> String {
+    let mut shown = match put_bytes {
+        Some(put_bytes) => format!("{bytes:.0} B, {:.1}x", bytes / put_bytes),
+        // Nothing was asked to be written.
+        None if bytes < 1.0 => return String::new(),
+        None => format!("{bytes:.0} B"),
+    };
+    if on_device > 0.0 {
+        write!(shown, "; device {on_device:.0} B").expect("a string takes text");
+    }
+    shown
 }
 
 /// The versions of the peers, from the lock file of this package.
@@ -139,7 +156,9 @@ fn machine(data: Data, dir: &Path) -> String {
         "Machine: {cores} cores, {processor}, {memory} of memory, Linux {}, stores on {on}; \
          load {}.\n\
          Command: `{}`, at {commit}, {day}. Data set {data}. Peers: {}.\n\
-         A ratio above 1 means better than LMDB.\n",
+         A ratio above 1 means better than LMDB. Written: within the clock and for each operation, \
+         bytes given to calls that write (wchar), times the bytes of keys and values put in; of \
+         durable rows also what the device wrote, whoever asked for it.\n",
         kernel.trim(),
         load(),
         command(),
@@ -200,6 +219,7 @@ mod tests {
             who: who.into(),
             figure: "12 ns".into(),
             cpu: String::new(),
+            written: "9 B".into(),
             ratio,
         };
         report.line(line("recto", Some(2.5)));
@@ -208,12 +228,21 @@ mod tests {
         report.table("| a table |".into());
         report.finish(Some(&dir.path().join("results/some"))).unwrap();
         let text = fs::read_to_string(dir.path().join("results/some.md")).unwrap();
-        for part in ["| a question | not durable | recto | 12 ns |  | 2.50x |", "| a table |"] {
+        for part in ["| a question | not durable | recto | 12 ns |  | 9 B | 2.50x |", "| a table |"]
+        {
             assert!(text.contains(part), "{part}");
         }
         assert!(text.contains("redb 4.") && text.contains("heed 0."), "{text}");
         let picture = fs::read_to_string(dir.path().join("results/some.svg")).unwrap();
         assert!(picture.starts_with("<svg") && picture.contains("recto"));
+    }
+
+    #[test]
+    fn bytes_written_are_told_where_they_can_be_expected() {
+        assert_eq!(written(232.0, Some(174.0), 4710.4), "232 B, 1.3x; device 4710 B");
+        assert_eq!(written(0.0, Some(174.0), 0.0), "0 B, 0.0x");
+        let without = [12.4, 0.2].map(|bytes| written(bytes, None, 0.0));
+        assert_eq!(without, ["12 B", ""]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     clock::{Probe, Took, median, time},
     entries::{Data, Random},
     peers,
-    report::{Line, Report, spread},
+    report::{Line, Report, spread, written},
 };
 use std::{path::Path, thread, time::Duration};
 
@@ -40,12 +40,20 @@ pub struct Question {
     pub by: By,
     /// What the name of the contestant begins with that the others are compared to.
     pub base: String,
+    /// The bytes of keys and values that an operation puts in, if it does, on average.
+    pub put_bytes: Option<f64>,
 }
 
 impl Question {
     /// A question.
     pub fn new(title: impl Into<String>, terms: impl Into<String>, by: By) -> Question {
-        Question { title: title.into(), terms: terms.into(), by, base: "lmdb".into() }
+        let (title, terms, base) = (title.into(), terms.into(), "lmdb".into());
+        Question { title, terms, by, base, put_bytes: None }
+    }
+
+    /// The same of operations that put so many bytes in.
+    pub fn putting(self, bytes: f64) -> Question {
+        Question { put_bytes: Some(bytes), ..self }
     }
 
     /// The same with another to compare to.
@@ -118,6 +126,8 @@ pub struct Figures {
     names: Vec<String>,
     judged: Vec<Vec<f64>>,
     process: Vec<Vec<f64>>,
+    written: Vec<Vec<f64>>,
+    on_device: Vec<Vec<f64>>,
     rounds: usize,
     dropped: usize,
     probes: Vec<f64>,
@@ -126,8 +136,18 @@ pub struct Figures {
 impl Figures {
     /// None yet.
     pub fn new(names: Vec<String>) -> Figures {
-        let (judged, process) = (vec![Vec::new(); names.len()], vec![Vec::new(); names.len()]);
-        Figures { names, judged, process, rounds: 0, dropped: 0, probes: Vec::new() }
+        let count = names.len();
+        let none = || vec![Vec::new(); count];
+        Figures {
+            names,
+            judged: none(),
+            process: none(),
+            written: none(),
+            on_device: none(),
+            rounds: 0,
+            dropped: 0,
+            probes: Vec::new(),
+        }
     }
 
     /// Takes a round of all contestants, unless the disk was slow before or after it.
@@ -143,6 +163,8 @@ impl Figures {
             let judged = if by == By::Thread { took.thread } else { took.wall };
             self.judged[i].push(each(judged));
             self.process[i].push(each(took.process));
+            self.written[i].push(took.written as f64 / count as f64);
+            self.on_device[i].push(took.on_device as f64 / count as f64);
         }
     }
 
@@ -153,18 +175,25 @@ impl Figures {
 
     /// Adds the row's lines to the report.
     pub fn report(&self, question: &Question, report: &Report) {
-        let Question { title, terms, by, base } = question;
+        let Question { title, terms, by, base, put_bytes } = question;
         let base = self.names.iter().position(|name| name.starts_with(base));
         let base = base.and_then(|i| self.middle(i));
+        let probe = median(self.probes.clone()).filter(|&probe| probe > 0.0);
         for (i, who) in self.names.iter().enumerate() {
             let Some(middle) = self.middle(i) else {
                 report.remark(title, who, "every round was noisy".into());
                 continue;
             };
             let shown = if *by == By::Rate { per_second } else { nanoseconds };
-            let cpu = match by {
-                By::Thread => String::new(),
-                _ => nanoseconds(median(self.process[i].clone()).unwrap_or_default()),
+            let of = |figures: &[Vec<f64>]| median(figures[i].clone()).unwrap_or_default();
+            let (cpu, written) = match by {
+                By::Thread => (String::new(), String::new()),
+                _ => {
+                    // Of what is not durable the device writes some, some time.
+                    let on_device = if probe.is_some() { of(&self.on_device) } else { 0.0 };
+                    let written = written(of(&self.written), *put_bytes, on_device);
+                    (nanoseconds(of(&self.process)), written)
+                }
             };
             report.line(Line {
                 title: title.clone(),
@@ -172,6 +201,7 @@ impl Figures {
                 who: who.clone(),
                 figure: spread(&self.judged[i], middle, shown),
                 cpu,
+                written,
                 ratio: base.map(|base| base / middle),
             });
         }
@@ -181,7 +211,7 @@ impl Figures {
             let figure = format!("{dropped} of {rounds} rounds dropped, syncs over 1 ms{is_void}");
             report.remark(title, "all", figure);
         }
-        if let Some(probe) = median(self.probes.clone()).filter(|&probe| probe > 0.0) {
+        if let Some(probe) = probe {
             report.remark(title, "probe: one fdatasync", nanoseconds(probe * 1e9));
         }
     }

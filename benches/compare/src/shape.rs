@@ -38,6 +38,7 @@ struct Step {
     count: u64,
     took: Took,
     sum: Option<u64>,
+    put_bytes: Option<f64>,
     slowest_sync: Duration,
 }
 
@@ -92,7 +93,7 @@ fn sequence(run: &Run<'_>, name: &str, amounts: &Amounts, round: u64) -> Sequenc
     let (data, numbers) = (run.data, run.data.sorted(amounts.sorted));
     let title = format!("{} sorted inserts into an empty store", count(amounts.sorted));
     let peer = peers::open(name, dir.path(), Mode::Durable);
-    sequence.write(title, amounts.sorted, None, peer, |peer| {
+    sequence.write(title, (amounts.sorted, Some(data.mean_bytes())), None, peer, |peer| {
         peer.sorted(&mut numbers.iter().map(|&i| data.entry(i)));
     });
     sequence
@@ -103,7 +104,7 @@ impl Sequence {
     fn write(
         &mut self,
         title: String,
-        count: u64,
+        (count, put_bytes): (u64, Option<f64>),
         probe: Option<&mut Probe>,
         peer: Box<dyn Peer>,
         work: impl FnOnce(&dyn Peer),
@@ -114,24 +115,22 @@ impl Sequence {
         let ((), took) = time(|| work(&*peer));
         let ((), closing) = time(|| peer.close());
         let slowest_sync = before.max(look());
-        let with_close = Took {
-            wall: took.wall + closing.wall,
-            thread: took.thread + closing.thread,
-            process: took.process + closing.process,
-        };
+        let with_close = took + closing;
         for (took, terms, title) in [
             (took, "clock: commits, no close", title.clone()),
             (with_close, "clock: commits and close", format!("{title}, close in the clock")),
         ] {
-            self.steps.push(Step { title, terms, count, took, sum: None, slowest_sync });
+            let sum = None;
+            self.steps.push(Step { title, terms, count, took, sum, put_bytes, slowest_sync });
         }
     }
 
     fn writes(&mut self, run: &Run<'_>, name: &str, dir: &Path, of: &Amounts, probe: &mut Probe) {
         let data = run.data;
+        let put_bytes = Some(data.mean_bytes());
         let open = |mode| peers::open(name, dir, mode);
         let title = format!("bulk load of {}, one transaction, durable", count(of.entries));
-        self.write(title, of.entries, None, open(Mode::Durable), |peer| {
+        self.write(title, (of.entries, put_bytes), None, open(Mode::Durable), |peer| {
             peer.bulk(&mut (0..of.entries).map(|i| data.entry(i)));
         });
         let mut first = NEW;
@@ -141,19 +140,25 @@ impl Sequence {
         };
         let (numbers, count) = (next(of.individual), of.individual);
         let title = format!("{count} durable one-key transactions, 1 client");
-        self.write(title, count, Some(probe), open(Mode::Durable), |peer| {
+        self.write(title, (count, put_bytes), Some(probe), open(Mode::Durable), |peer| {
             numbers.for_each(|i| peer.put(&data.key(i), &data.value(i)));
         });
         let numbers = next(of.batches * BATCH);
         let title = format!("{} durable batches of {BATCH}", of.batches);
-        self.write(title, of.batches * BATCH, Some(probe), open(Mode::Durable), |peer| {
-            for start in numbers.step_by(BATCH as usize) {
-                peer.batch(&mut (start..start + BATCH).map(|i| data.entry(i)));
-            }
-        });
+        self.write(
+            title,
+            (of.batches * BATCH, put_bytes),
+            Some(probe),
+            open(Mode::Durable),
+            |peer| {
+                for start in numbers.step_by(BATCH as usize) {
+                    peer.batch(&mut (start..start + BATCH).map(|i| data.entry(i)));
+                }
+            },
+        );
         let (numbers, count) = (next(of.unsynced), of.unsynced);
         let title = format!("{count} one-key transactions without sync, 1 client");
-        self.write(title, count, None, open(Mode::NoSync), |peer| {
+        self.write(title, (count, put_bytes), None, open(Mode::NoSync), |peer| {
             numbers.for_each(|i| peer.put(&data.key(i), &data.value(i)));
         });
     }
@@ -161,8 +166,8 @@ impl Sequence {
     /// A step that reads.
     fn read(&mut self, title: String, terms: &'static str, count: u64, work: impl FnOnce() -> u64) {
         let (sum, took) = time(|| black_box(work()));
-        let (sum, slowest_sync) = (Some(sum), Duration::ZERO);
-        self.steps.push(Step { title, terms, count, took, sum, slowest_sync });
+        let (sum, put_bytes, slowest_sync) = (Some(sum), None, Duration::ZERO);
+        self.steps.push(Step { title, terms, count, took, sum, put_bytes, slowest_sync });
     }
 
     fn reads(&mut self, run: &Run<'_>, peer: &dyn Peer, of: &Amounts, held: u64, round: u64) {
@@ -203,17 +208,17 @@ impl Sequence {
         let removed = of.entries.div_ceil(2);
         let title =
             format!("{} removals in random order, one transaction, durable", count(removed));
-        self.write(title, removed, None, peers::open(name, dir, Mode::Durable), |peer| {
+        self.write(title, (removed, None), None, peers::open(name, dir, Mode::Durable), |peer| {
             peer.remove(&mut (0..of.entries).step_by(2).map(|i| data.key(i)));
         });
         let uncompacted = peers::file_bytes(dir);
         let peer = peers::open(name, dir, Mode::Durable);
         assert_eq!(peer.len(), held - removed, "{name} removes what it is told to");
         let ((), took) = time(|| peer.compact());
-        let (sum, slowest_sync) = (None, Duration::ZERO);
+        let (sum, put_bytes, slowest_sync) = (None, None, Duration::ZERO);
         let terms = "clock: compaction and close";
         let title = "compaction".into();
-        self.steps.push(Step { title, terms, count: 1, took, sum, slowest_sync });
+        self.steps.push(Step { title, terms, count: 1, took, sum, put_bytes, slowest_sync });
         self.sizes = [before, uncompacted, peers::file_bytes(dir)];
         let left = peers::open(name, dir, Mode::Durable).len();
         assert_eq!(left, held - removed, "{name} keeps what is left");
@@ -227,7 +232,7 @@ fn report(run: &Run<'_>, title: &str, of: &Amounts, all: &[Vec<Sequence>]) {
     let columns = "---|".repeat(names.len() + 1);
     write!(table, "\n|{columns}\n").expect("a string takes text");
     for step in 0..all[0][0].steps.len() {
-        let Step { title: what, terms, count, .. } = &all[0][0].steps[step];
+        let Step { title: what, terms, count, put_bytes, .. } = &all[0][0].steps[step];
         let mut figures = Figures::new(names.clone());
         for round in 0..all[0].len() {
             let steps: Vec<&Step> = all.iter().map(|peer| &peer[round].steps[step]).collect();
@@ -237,7 +242,8 @@ fn report(run: &Run<'_>, title: &str, of: &Amounts, all: &[Vec<Sequence>]) {
             let turns: Vec<_> = steps.iter().map(|step| (step.count, step.took)).collect();
             figures.round(By::Wall, &turns, slowest);
         }
-        figures.report(&Question::new(format!("{title}: {what}"), *terms, By::Wall), run.report);
+        let question = Question::new(format!("{title}: {what}"), *terms, By::Wall);
+        figures.report(&Question { put_bytes: *put_bytes, ..question }, run.report);
         write!(table, "| {what} |").expect("a string takes text");
         for peer in 0..names.len() {
             let total = figures.middle(peer).map(|each| each * *count as f64 / 1e6);

@@ -38,6 +38,7 @@ pub fn lines(run: &Run<'_>, title: &str, sizes: &[u64], live: u64) {
             who: (*name).into(),
             figure: format!("{megabytes:.1} MB, {of_live:.2}x the {beside:.1} MB that live"),
             cpu: String::new(),
+            written: String::new(),
             ratio: lmdb.map(|lmdb| lmdb / size),
         });
     }

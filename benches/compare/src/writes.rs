@@ -90,7 +90,7 @@ fn durable(run: &Run<'_>, title: String, clients: u64, each: u64) {
     });
     let terms =
         format!("durable; {clients} threads; clock: commits alone, threads' start included");
-    let question = Question::new(title, terms, By::Wall);
+    let question = Question::new(title, terms, By::Wall).putting(data.mean_bytes());
     run.row_probed(&question, run.rounds.min(5), cases.collect(), Some(&mut probe));
     for ((name, peer), before) in stores.iter().zip(before) {
         let (Some(before), Some(after)) = (before, peer.stats()) else {
@@ -121,7 +121,7 @@ fn durable_and_closed(run: &Run<'_>, title: String, clients: u64, each: u64) {
     });
     let held = count(entries);
     let terms = format!("durable; {clients} threads; clock: commits into {held}, and close");
-    let question = Question::new(title, terms, By::Wall);
+    let question = Question::new(title, terms, By::Wall).putting(data.mean_bytes());
     run.row_probed(&question, run.few_rounds(), cases.collect(), Some(&mut probe));
 }
 
@@ -178,7 +178,8 @@ fn batches(run: &Run<'_>, title: String, with_close: bool) {
             (batches * 1000, took)
         }));
     }
-    run.row(&Question::new(title, clock(with_close), By::Wall), run.few_rounds(), cases);
+    let question = Question::new(title, clock(with_close), By::Wall).putting(data.mean_bytes());
+    run.row(&question, run.few_rounds(), cases);
 }
 
 fn removals(run: &Run<'_>, title: &str) {
@@ -210,6 +211,7 @@ fn singles(run: &Run<'_>, title: &str) {
             })
         });
         let question = Question::new(title, clock(with_close), By::Wall);
+        let question = question.putting(data.mean_bytes());
         run.row(&question, run.few_rounds(), cases.collect());
     }
 }
@@ -239,5 +241,6 @@ fn submitted(run: &Run<'_>, title: &str) {
             (commits, took)
         })
     }));
-    run.row(&Question::new(title, clock(true), By::Wall), run.few_rounds(), cases);
+    let question = Question::new(title, clock(true), By::Wall).putting(data.mean_bytes());
+    run.row(&question, run.few_rounds(), cases);
 }
