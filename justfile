@@ -66,6 +66,10 @@ compare *arguments:
 pin:
     cd benches/pin && cargo bench
 
+# The CPU seconds of a release build of the core from nothing, and its direct dependencies.
+build-cost:
+    benches/build/cost
+
 # Which cache lines a read writes that others share: none, or it fails; by valgrind.
 stores:
     benches/instructions/stores

@@ -43,12 +43,15 @@ pub enum What {
     Full,
     /// redb's published benchmark.
     Shape,
+    /// The titles of all rows of a full run, and no row.
+    Titles,
 }
 
 /// How the program is called.
-pub const USAGE: &str = "usage: compare quick|full|shape [--only TEXT] [--peers recto,lmdb,..] \
-                         [--data a|b|c] [--rounds N] [--entries N] [--updates N] [--dir DIR] \
-                         [--keep DIR] [--page-bytes 4096,8192,..] [--out results/NAME]";
+pub const USAGE: &str = "usage: compare quick|full|shape|titles [--only TEXT] \
+                         [--peers recto,lmdb,..] [--data a|b|c] [--rounds N] [--entries N] \
+                         [--updates N] [--dir DIR] [--keep DIR] [--page-bytes 4096,8192,..] \
+                         [--out results/NAME]";
 
 /// Takes the words behind the program's name apart; none if they mean nothing.
 pub fn asked(words: &[String]) -> Option<Asked> {
@@ -56,6 +59,7 @@ pub fn asked(words: &[String]) -> Option<Asked> {
     let (what, entries, load_entries, rounds, load_rounds) = match what.as_str() {
         "quick" => (What::Quick, 1_000_000, 1_000_000, 3, 1),
         "full" => (What::Full, 10_000_000, 5_000_000, 9, 3),
+        "titles" => (What::Titles, 10_000_000, 5_000_000, 9, 3),
         "shape" => (What::Shape, 5_000_000, 5_000_000, 3, 3),
         _ => return None,
     };

@@ -47,6 +47,11 @@ impl Report {
         Report { began, lines: RefCell::default(), tables: RefCell::default() }
     }
 
+    /// One that has no head: nothing is to be said.
+    pub fn quiet() -> Report {
+        Report { began: String::new(), lines: RefCell::default(), tables: RefCell::default() }
+    }
+
     /// Takes a line.
     pub fn line(&self, line: Line) {
         println!("{}", line.markdown());
@@ -156,7 +161,8 @@ fn machine(data: Data, dir: &Path) -> String {
         "Machine: {cores} cores, {processor}, {memory} of memory, Linux {}, stores on {on}; \
          load {}.\n\
          Command: `{}`, at {commit}, {day}. Data set {data}. Peers: {}.\n\
-         A ratio above 1 means better than LMDB. Written: within the clock and for each operation, \
+         A ratio above 1 means better than LMDB.\n\
+         Written: within the clock and for each operation, \
          bytes given to calls that write (wchar), times the bytes of keys and values put in; of \
          durable rows also what the device wrote, whoever asked for it.\n",
         kernel.trim(),
