@@ -96,11 +96,16 @@ fn durable(run: &Run<'_>, title: String, clients: u64, each: u64) {
         let (Some(before), Some(after)) = (before, peer.stats()) else {
             continue;
         };
-        // None if the disk was noisy all the time.
-        let commits = (after.commits - before.commits).max(1) as f64;
-        let syncs = (after.log_syncs - before.log_syncs) as f64 / commits;
-        let bytes = (after.log_bytes_written - before.log_bytes_written) as f64 / commits;
-        let figure = format!("{syncs:.3} syncs, {bytes:.0} bytes of log");
+        let done = after.since(&before);
+        // No commit if the disk was noisy all the time.
+        let each = |count: u64| count as f64 / done.commits.max(1) as f64;
+        let figure = format!(
+            "{:.3} syncs of the log, {:.3} of checkpoints; {:.0} B of log, {:.0} B of pages",
+            each(done.log_syncs),
+            each(done.checkpoint_syncs),
+            each(done.log_bytes_written),
+            each(done.page_bytes_written),
+        );
         run.report.remark(&question.title, &format!("{name}: per commit"), figure);
     }
 }
