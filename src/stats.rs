@@ -112,10 +112,12 @@ impl Stats {
     /// sectors or blocks of its own.
     ///
     /// ```
+    /// # use recto::{Store, Table};
+    /// # const AGES: Table<&str, u64> = Table::new("ages");
     /// # fn main() -> recto::Result<()> {
-    /// let store = recto::Store::in_memory()?;
+    /// let store = Store::in_memory()?;
     /// assert_eq!(store.stats().write_amplification(), None);
-    /// store.write(|tx| tx.table(&recto::Table::new("ages"))?.insert("ada", 36u64))?;
+    /// store.write(|tx| tx.table(&AGES)?.insert("ada", 36))?;
     /// store.checkpoint()?;
     /// // One page of 4 KiB for an entry of a few bytes, and what every checkpoint writes beside.
     /// assert!(store.stats().write_amplification() > Some(1000.0));

@@ -81,7 +81,9 @@ pub struct Closed {
 impl Options {
     /// Opens the store in the directory `path`, which is created if it is absent.
     ///
-    /// Cost: independent of the size of the store, plus the replay of the log after a crash.
+    /// Cost: independent of the size of the store, plus the replay of the log after a crash; with
+    /// [`map_prefault`](Self::map_prefault), or [`check_on_open`](Self::check_on_open), all of it
+    /// is read.
     ///
     /// # Errors
     /// [`Error::Locked`] after `lock_timeout`; [`Error::Corrupt`] if recovery cannot trust what it

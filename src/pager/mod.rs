@@ -156,6 +156,14 @@ impl Pager {
         self.map.is_some()
     }
 
+    /// Maps in what lies before `end` and was written since the last call, if that is wanted; see
+    /// [`Map::map_ahead`].
+    pub fn map_ahead(&self, end: PageId) {
+        if let Some(map) = &self.map {
+            map.map_ahead(end.offset(self.page_bytes));
+        }
+    }
+
     /// Bytes of clean pages in frames.
     pub fn cached_bytes(&self) -> u64 {
         self.cached_bytes.load(Ordering::Relaxed)

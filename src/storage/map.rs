@@ -7,9 +7,11 @@
 //! caller reads with [`read_at`](super::StorageFile::read_at).
 
 use crate::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(loom))]
+use crate::sync::{Mutex, lock};
 use memmap2::MmapMut;
 #[cfg(not(loom))]
-use memmap2::{MmapOptions, MmapRaw as Mapping};
+use memmap2::{Advice, MmapOptions, MmapRaw as Mapping};
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 use std::{fs::File, slice};
@@ -23,6 +25,11 @@ const RESERVE_BYTES: u64 = 1 << 40;
 #[cfg(not(loom))]
 const RESERVE_BYTES_MIN: u64 = 1 << 20;
 
+/// How much is mapped in at once ahead of its use: what else changes the process's mappings waits
+/// meanwhile.
+#[cfg(not(loom))]
+const AHEAD_BYTES: u64 = 16 << 20;
+
 /// A read-only shared mapping of a file, longer than the file, so that growth needs no second one.
 ///
 /// The mapping keeps the descriptor's advisory lock alive: the kernel holds the open file until it
@@ -32,6 +39,9 @@ pub struct Map {
     raw: Mapping,
     /// How many bytes from the start the file stands behind; never more than the reservation.
     valid_bytes: AtomicU64,
+    /// How many bytes from the start were mapped in ahead of their use; none if nobody asks for it.
+    #[cfg(not(loom))]
+    ahead_bytes: Mutex<Option<u64>>,
 }
 
 impl Map {
@@ -58,7 +68,7 @@ impl Map {
             // Advice against read-ahead is left out: scans gain more from it than point gets lose.
             if let Ok(raw) = MmapOptions::new().len(len).map_raw_read_only(file) {
                 let valid_bytes = AtomicU64::new(file_bytes.min(bytes));
-                return Some(Map { raw, valid_bytes });
+                return Some(Map { raw, valid_bytes, ahead_bytes: Mutex::new(None) });
             }
             bytes /= 2;
         }
@@ -104,9 +114,68 @@ impl Map {
     /// Says that the file is now `file_bytes` long: after it has grown, before it is cut.
     pub(super) fn set_valid(&self, file_bytes: u64) {
         let bytes = file_bytes.min(self.raw.len() as u64);
+        #[cfg(not(loom))]
+        if let Some(ahead) = &mut *lock(&self.ahead_bytes) {
+            *ahead = bytes.min(*ahead);
+        }
         // Release: pairs with the Acquire in `bytes`.
         self.valid_bytes.store(bytes, Ordering::Release);
     }
+}
+
+#[cfg(not(loom))]
+impl Map {
+    /// Asks for huge pages behind all of it, also what the file has yet to grow to. A refusal is
+    /// not told: then there are none.
+    pub fn want_huge_pages(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.raw.advise(Advice::HugePage);
+    }
+
+    /// From now on [`map_ahead`](Self::map_ahead) maps in.
+    pub fn want_ahead(&self) {
+        lock(&self.ahead_bytes).get_or_insert(0);
+    }
+
+    /// Maps in what of the file's first `end` bytes was not before, if that is wanted, and reads
+    /// what of it the kernel does not have in memory. Only what has been written: to touch a hole
+    /// fills it with small pages, and what is then written to it stays in them.
+    pub fn map_ahead(&self, end: u64) {
+        let end = end.min(self.valid_bytes());
+        let from = match &mut *lock(&self.ahead_bytes) {
+            Some(ahead) if *ahead < end => std::mem::replace(ahead, end),
+            _ => return,
+        };
+        // Without the lock: where the file is cut meanwhile the kernel says so, and stops.
+        for from in (from..end).step_by(AHEAD_BYTES as usize) {
+            let len = AHEAD_BYTES.min(end - from);
+            if self.map_piece(from as usize, len as usize).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn map_piece(&self, from: usize, len: usize) -> std::io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if self.raw.advise_range(Advice::PopulateRead, from, len).is_ok() {
+            return Ok(());
+        }
+        // An old kernel: at least it has them in memory before long.
+        self.raw.advise_range(Advice::WillNeed, from, len)
+    }
+}
+
+/// Models map no files ahead.
+#[cfg(loom)]
+impl Map {
+    /// Does nothing.
+    pub fn want_huge_pages(&self) {}
+
+    /// Does nothing.
+    pub fn want_ahead(&self) {}
+
+    /// Does nothing.
+    pub fn map_ahead(&self, _: u64) {}
 }
 
 /// The unit in which memory is fetched, in bytes.
@@ -299,6 +368,33 @@ mod tests {
         assert_eq!(map.bytes(RESERVE_BYTES_MIN, 1), None);
         assert_eq!(map.bytes(u64::MAX, 2), None);
         assert_eq!(map.bytes(1, usize::MAX), None);
+    }
+
+    #[test]
+    fn only_what_was_not_mapped_ahead_is_and_nothing_behind_the_file() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        let map = Map::reserve(&file, 1 << 20, RESERVE_BYTES_MIN).unwrap();
+        let ahead = || *lock(&map.ahead_bytes);
+        map.map_ahead(4096);
+        assert_eq!(ahead(), None, "nobody asked for it");
+        map.want_huge_pages();
+        map.want_ahead();
+        map.map_ahead(8192);
+        map.want_ahead();
+        assert_eq!(ahead(), Some(8192));
+        map.map_ahead(4096);
+        assert_eq!(ahead(), Some(8192));
+        map.map_ahead(u64::MAX);
+        assert_eq!(ahead(), Some(1 << 20));
+        map.set_valid(12_288);
+        file.set_len(12_288).unwrap();
+        assert_eq!(ahead(), Some(12_288), "what was cut off is not there any more");
+        // Behind the file's end the kernel refuses, and no signal comes.
+        assert!(map.map_piece(0, 12_288).is_ok());
+        map.set_valid(1 << 20);
+        map.map_ahead(1 << 20);
+        assert_eq!(map.bytes(0, 4096), Some(&[0; 4096][..]));
     }
 
     #[test]

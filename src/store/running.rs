@@ -69,7 +69,10 @@ impl Shared {
                 home.enter_own_thread();
                 let panicked = || Error::own_panic("the checkpoint thread");
                 engine.checkpointer.run(
-                    |job| job.carry_out(&pager, &syncer, &engine.metrics),
+                    |job| {
+                        let outcome = job.carry_out(&pager, &syncer, &engine.metrics);
+                        outcome.inspect(|()| job.map_ahead(&pager))
+                    },
                     || Err(Failure::Poisoned(panicked())),
                     // A spare segment, made here so that no commit waits for its zeros; without one
                     // the next rotation makes it, or reports why it cannot.

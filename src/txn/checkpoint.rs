@@ -81,6 +81,11 @@ impl Job {
         metrics::add(&m.page_bytes_written, self.cut.bytes(pager.page_bytes()));
         Ok(())
     }
+
+    /// Maps in what has been written, if that is wanted: before the pages turn clean.
+    pub fn map_ahead(&self, pager: &Pager) {
+        pager.map_ahead(PageId(self.cut.meta.page_count));
+    }
 }
 
 /// How a checkpoint ended.
@@ -446,6 +451,7 @@ impl Writer {
             self.abandon(job, &failure);
             return Err(failure.error().clone());
         }
+        job.map_ahead(&pager);
         self.durable.written.clear();
         self.state.pages.commit_group();
         self.state.pages.pin_pages(self.state.version, generation, lease);
@@ -489,6 +495,7 @@ impl Writer {
         let pager = Arc::clone(self.state.pages.pager());
         let outcome = job.carry_out(&pager, &self.syncer, &self.engine.metrics);
         outcome.map_err(|failure| failure.error().clone())?;
+        job.map_ahead(&pager);
         self.state.pages.pin_pages(self.state.version, self.generation, lease);
         self.finish_checkpoint(job, Ok(()));
         Ok(())

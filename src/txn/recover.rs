@@ -370,6 +370,9 @@ fn load(
     let cache_bytes = usize::try_from(options.cache_bytes).unwrap_or(usize::MAX);
     let (frames, arena) = Frames::new(page_bytes, cache_bytes);
     let map = if options.memory_map { map_that_follows(&*file, options)? } else { None };
+    if let Some(map) = &map {
+        advise(map, meta, options);
+    }
     let cache_bytes = options.cache_bytes;
     let pager = Arc::new(Pager::new(file, map, frames, page_bytes, meta.store_id, cache_bytes));
     let content = |run: Option<Run>| match run {
@@ -402,6 +405,17 @@ fn load(
     };
     let state = WriteState::new(pages, catalog, meta.version, meta.next_table, limits);
     Ok((Box::new(state), durable))
+}
+
+/// Tells the kernel how the options would have the map.
+fn advise(map: &Map, meta: &Meta, options: &Options) {
+    if options.map_huge_pages {
+        map.want_huge_pages();
+    }
+    if options.map_prefault {
+        map.want_ahead();
+        map.map_ahead(PageId(meta.page_count).offset(meta.page_bytes));
+    }
 }
 
 /// The file's map, if what pwrite writes can be read through it; on some network and FUSE file
