@@ -6,8 +6,10 @@
 //! Absent on purpose: any poll of a reference count. Its load is relaxed, so it orders nothing.
 //!
 //! # Orderings
-//! - `publish` stores the pointer, then the word (Release); a reader loads the word (Acquire), then
-//!   the pointer. So whoever has seen a word finds the pointer at least as new.
+//! - `publish` announces itself in the word, stores the pointer, then the word (Release); a reader
+//!   loads the word (Acquire), then the pointer. So whoever has seen a word finds the pointer at
+//!   least as new; and whoever has seen a pointer finds its announcement, if not its word, and does
+//!   not keep what was published before.
 //! - `Pin::drop` sets its lease's flag (Release); `Lease::is_released` reads it (Acquire). The last
 //!   drop of an `Arc` comes after every access through any of its clones, so all of a snapshot's
 //!   page reads are ordered before the reuse that the flag permits.
@@ -36,23 +38,36 @@ pub struct Generation(pub u64);
 /// What readers see: one pointer, replaced whole, and a word that tells when to look again.
 pub struct Published<T> {
     pointer: Pointer<T>,
-    word: AtomicU64,
+    /// Twice the word of what is published; one less while that is being published.
+    twice: AtomicU64,
 }
+
+/// What a reader keeps beside its pin: what the word was before it pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen(u64);
+
+/// The greatest word.
+pub const LAST_WORD: u64 = u64::MAX / 2;
 
 impl<T> Published<T> {
     /// Publishes the first value, under the word `word`.
     pub fn new(first: Arc<T>, word: u64) -> Published<T> {
-        let (pointer, word) = (Pointer::new(first), AtomicU64::new(word));
-        Published { pointer, word }
+        let (pointer, twice) = (Pointer::new(first), AtomicU64::new(2 * word));
+        Published { pointer, twice }
     }
 
-    /// Replaces the published value. Values are published by one thread at a time, in their order;
-    /// an answer that promises visibility is given after this returns.
+    /// Replaces the published value; `word` is greater than any before, and at most [`LAST_WORD`].
+    /// Values are published by one thread at a time, in their order; an answer that promises
+    /// visibility is given after this returns.
     pub fn publish(&self, next: Arc<T>, word: u64) {
+        if !is_planted(Twin::NotAnnounced) {
+            // Relaxed: the pointer's store, a Release, comes behind it.
+            self.twice.store(2 * word - 1, Relaxed);
+        }
         self.pointer.store(next);
-        // Release, after the pointer: pairs with the Acquire in `word`; a reader that has seen the
+        // Release, after the pointer: pairs with the Acquires below; a reader that has seen the
         // new word finds the new pointer, or a newer one.
-        self.word.store(word, Release);
+        self.twice.store(2 * word, Release);
     }
 
     /// An owned pin of the published value: it lives until dropped.
@@ -66,14 +81,43 @@ impl<T> Published<T> {
         self.pointer.guard()
     }
 
-    /// The word of a published value no newer than what [`pin`](Self::pin) answers next. A reader
-    /// keeps it beside its pin, and pins again when it differs: load the word first, then pin.
+    /// The word of a published value no newer than what [`pin`](Self::pin) answers next.
     #[inline]
     pub fn word(&self) -> u64 {
         // Acquire: pairs with the Release in `publish`.
-        self.word.load(Acquire)
+        self.twice.load(Acquire) / 2
+    }
+
+    /// A pin to keep, and what tells when it has to be renewed.
+    pub fn pin_to_keep(&self) -> (Arc<T>, Seen) {
+        let mut seen = Seen::NOTHING;
+        self.must_renew(&mut seen);
+        (self.pin(), seen)
+    }
+
+    /// Whether a pin taken when this was last asked may be behind what another thread, or another
+    /// pin of this one, has seen; then pin again.
+    #[inline]
+    pub fn must_renew(&self, seen: &mut Seen) -> bool {
+        // Acquire: pairs with the Release in `publish`.
+        let now = self.twice.load(Acquire);
+        if now == seen.0 {
+            return false;
+        }
+        // While something is being published a pin may be of it or of what was before: the next
+        // call is to look again.
+        let is_announced = now % 2 == 1 && !is_planted(Twin::AnnouncementKept);
+        *seen = if is_announced { Seen::NOTHING } else { Seen(now) };
+        true
     }
 }
+
+impl Seen {
+    /// Equal to nothing that is ever stored.
+    const NOTHING: Seen = Seen(u64::MAX);
+}
+
+const _: () = assert!(2 * LAST_WORD < Seen::NOTHING.0);
 
 /// The flag that a [`Pin`] leaves behind for whoever reclaims.
 pub struct Lease {

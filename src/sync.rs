@@ -99,6 +99,10 @@ pub enum Twin {
     SnapshotLetGo,
     /// An optimistic transaction is judged by what is published, not by the writer's own state.
     JudgedByPublished,
+    /// Publishing does not announce itself.
+    NotAnnounced,
+    /// A reader keeps the announcement of what is being published.
+    AnnouncementKept,
 }
 
 /// Whether `twin` is planted: never, but under loom and shuttle.

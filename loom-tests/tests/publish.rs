@@ -1,5 +1,5 @@
 //! Load against publish: a reader's pages belong to its version, versions never go back, and a
-//! reader that renews by the word is never behind an answered commit.
+//! reader that renews by the word is never behind an answered commit, nor behind a snapshot.
 use loom::{
     sync::{
         Arc,
@@ -12,9 +12,9 @@ use loom::{
 };
 use recto::internals::{
     frames::Frames,
-    publish::Published,
+    publish::{Published, Seen},
     slots::{Slot, Slots},
-    sync::Pointer,
+    sync::{Pointer, Twin, plant},
 };
 use recto_loom_tests::check;
 
@@ -91,13 +91,17 @@ fn a_page_written_after_it_is_published_is_caught() {
 
 /// The published pointer with its word, or a wrong one.
 trait Renewed: Send + Sync + 'static {
+    type Seen;
     fn new() -> Self;
     fn publish(&self, version: u64);
-    fn word(&self) -> u64;
     fn pin(&self) -> Arc<Root>;
+    fn pin_to_keep(&self) -> (Arc<Root>, Self::Seen);
+    fn must_renew(&self, seen: &mut Self::Seen) -> bool;
 }
 
 impl Renewed for Published<Root> {
+    type Seen = Seen;
+
     fn new() -> Self {
         Published::new(root(0), 0)
     }
@@ -106,12 +110,16 @@ impl Renewed for Published<Root> {
         Published::publish(self, root(version), version);
     }
 
-    fn word(&self) -> u64 {
-        Published::word(self)
-    }
-
     fn pin(&self) -> Arc<Root> {
         Published::pin(self)
+    }
+
+    fn pin_to_keep(&self) -> (Arc<Root>, Seen) {
+        Published::pin_to_keep(self)
+    }
+
+    fn must_renew(&self, seen: &mut Seen) -> bool {
+        Published::must_renew(self, seen)
     }
 }
 
@@ -119,6 +127,8 @@ impl Renewed for Published<Root> {
 struct WordFirst(Pointer<Root>, AtomicU64);
 
 impl Renewed for WordFirst {
+    type Seen = u64;
+
     fn new() -> Self {
         WordFirst(Pointer::new(root(0)), AtomicU64::new(0))
     }
@@ -128,12 +138,18 @@ impl Renewed for WordFirst {
         self.0.store(root(version));
     }
 
-    fn word(&self) -> u64 {
-        self.1.load(Acquire)
-    }
-
     fn pin(&self) -> Arc<Root> {
         self.0.load_full()
+    }
+
+    fn pin_to_keep(&self) -> (Arc<Root>, u64) {
+        let word = self.1.load(Acquire);
+        (self.pin(), word)
+    }
+
+    fn must_renew(&self, seen: &mut u64) -> bool {
+        let now = self.1.load(Acquire);
+        std::mem::replace(seen, now) != now
     }
 }
 
@@ -142,21 +158,34 @@ impl Renewed for WordFirst {
 struct Stale<const RELAXED: bool>(AtomicU64, AtomicU64);
 
 impl<const RELAXED: bool> Renewed for Stale<RELAXED> {
+    /// None behind an announcement.
+    type Seen = Option<u64>;
+
     fn new() -> Self {
         Stale(AtomicU64::new(0), AtomicU64::new(0))
     }
 
     fn publish(&self, version: u64) {
+        self.1.store(2 * version - 1, Relaxed);
         self.0.store(version, Release);
-        self.1.store(version, if RELAXED { Relaxed } else { Release });
-    }
-
-    fn word(&self) -> u64 {
-        self.1.load(Acquire)
+        self.1.store(2 * version, if RELAXED { Relaxed } else { Release });
     }
 
     fn pin(&self) -> Arc<Root> {
         root(self.0.load(Acquire))
+    }
+
+    fn pin_to_keep(&self) -> (Arc<Root>, Option<u64>) {
+        let mut seen = None;
+        self.must_renew(&mut seen);
+        (self.pin(), seen)
+    }
+
+    fn must_renew(&self, seen: &mut Option<u64>) -> bool {
+        let now = self.1.load(Acquire);
+        let is_new = *seen != Some(now);
+        *seen = (now % 2 == 0).then_some(now);
+        is_new
     }
 }
 
@@ -173,15 +202,15 @@ fn renewal<P: Renewed>(answer: Answer) {
     let reader = {
         let (published, answered) = (Arc::clone(&published), Arc::clone(&answered));
         thread::spawn(move || {
-            let (mut word, mut root) = (published.word(), published.pin());
+            let (mut root, mut seen) = published.pin_to_keep();
             for _ in 0..2 {
                 let promised = u64::from(answered.load(Acquire));
-                let now = published.word();
-                if now != word {
-                    (word, root) = (now, published.pin());
+                let shown = published.pin().version;
+                if published.must_renew(&mut seen) {
+                    root = published.pin();
                 }
                 assert!(root.version >= promised, "behind an answered commit");
-                assert!(root.version >= word, "behind its own word");
+                assert!(root.version >= shown, "behind a snapshot");
             }
         })
     };
@@ -197,7 +226,7 @@ fn renewal<P: Renewed>(answer: Answer) {
 }
 
 #[test]
-fn a_renewed_reader_is_never_behind_an_answered_commit() {
+fn a_renewed_reader_is_never_behind_an_answered_commit_or_a_snapshot() {
     check("reader renewal by one word", || renewal::<Published<Root>>(Answer::AfterPublish));
 }
 
@@ -207,13 +236,13 @@ fn the_word_orders_even_a_pointer_that_may_be_stale() {
 }
 
 #[test]
-#[should_panic(expected = "behind its own word")]
+#[should_panic(expected = "behind a snapshot")]
 fn a_relaxed_word_is_caught() {
     check("twin: relaxed word", || renewal::<Stale<true>>(Answer::AfterPublish));
 }
 
 #[test]
-#[should_panic(expected = "behind its own word")]
+#[should_panic(expected = "behind a snapshot")]
 fn a_word_published_before_the_snapshot_is_caught() {
     check("twin: word before pointer", || renewal::<WordFirst>(Answer::AfterPublish));
 }
@@ -222,4 +251,22 @@ fn a_word_published_before_the_snapshot_is_caught() {
 #[should_panic(expected = "behind an answered commit")]
 fn an_answer_given_before_the_word_is_caught() {
     check("twin: answered early", || renewal::<Published<Root>>(Answer::First));
+}
+
+#[test]
+#[should_panic(expected = "behind a snapshot")]
+fn publishing_without_an_announcement_is_caught() {
+    check("twin: not announced", || {
+        plant(Some(Twin::NotAnnounced));
+        renewal::<Published<Root>>(Answer::AfterPublish);
+    });
+}
+
+#[test]
+#[should_panic(expected = "behind a snapshot")]
+fn a_reader_that_keeps_an_announcement_is_caught() {
+    check("twin: announcement kept", || {
+        plant(Some(Twin::AnnouncementKept));
+        renewal::<Published<Root>>(Answer::AfterPublish);
+    });
 }

@@ -3,6 +3,7 @@
 
 use super::Store;
 use crate::{
+    publish::Seen,
     sync::PlainArc,
     txn::{snapshot::Snapshot, writer::Engine},
 };
@@ -15,7 +16,7 @@ use std::{fmt, panic::Location};
 /// evicted; asked again, it shows the newest version.
 pub struct Reader {
     snapshot: Snapshot,
-    word: u64,
+    seen: Seen,
     engine: PlainArc<Engine>,
 }
 
@@ -24,24 +25,22 @@ impl Store {
     /// to read in a hot loop and still see new commits.
     #[track_caller]
     pub fn reader(&self) -> Reader {
-        let word = self.shared.engine.published.word();
-        Reader { snapshot: self.snapshot(), word, engine: self.shared.engine.clone() }
+        let (root, seen) = self.shared.engine.published.pin_to_keep();
+        root.note_taken(Location::caller());
+        Reader { snapshot: Snapshot::new(root), seen, engine: self.shared.engine.clone() }
     }
 }
 
 impl Reader {
-    /// The newest version: never behind a commit that was answered before this call, nor behind an
-    /// earlier call. A [`Store::snapshot`] may see a commit that is being published a moment
-    /// sooner.
+    /// The newest version: never behind a commit that was answered before this call, nor behind
+    /// what any snapshot, reader or closure has shown before it.
     ///
     /// Cost: one load if nothing was committed since the last call.
     #[inline]
     #[track_caller]
     pub fn snapshot(&mut self) -> &Snapshot {
-        let word = self.engine.published.word();
-        if word != self.word {
+        if self.engine.published.must_renew(&mut self.seen) {
             // The word first, then the pointer: the snapshot is then at least as new as the word.
-            self.word = word;
             let root = self.engine.published.pin();
             root.note_taken(Location::caller());
             self.snapshot = Snapshot::new(root);

@@ -29,7 +29,7 @@ use crate::{
         Pager, Pages,
         write::{Draw, WritePager},
     },
-    publish::{Bell, Generation, Published, Version},
+    publish::{Bell, Generation, LAST_WORD, Published, Version},
     sync::{Arc, PlainArc, Twin, is_planted, now, thread},
     wal::{Log, Syncer, record_bytes},
 };
@@ -99,8 +99,8 @@ impl Engine {
     /// Lets go of the page file and its lock, but for the snapshots that live on.
     pub fn publish_closed(&self) {
         let version = self.published.pin().version;
-        let closed = View::closed(version, Generation(u64::MAX));
-        self.published.publish(Arc::new(closed), u64::MAX);
+        let closed = View::closed(version, Generation(LAST_WORD));
+        self.published.publish(Arc::new(closed), LAST_WORD);
     }
 }
 
