@@ -45,7 +45,7 @@ pub const DIRTY_BYTES_MIN: u64 = 256 * 1024;
 /// The smallest room for sorting.
 pub const SORT_BYTES_MIN: u64 = 4096;
 /// The room for sorting of a store that is opened without a word about it.
-pub const SORT_BYTES_DEFAULT: u64 = if cfg!(test) { SORT_BYTES_MIN } else { 256 << 20 };
+pub const SORT_BYTES_DEFAULT: u64 = if cfg!(test) { SORT_BYTES_MIN } else { 64 << 20 };
 
 /// When a commit is answered, and what may be lost of it.
 ///
@@ -214,7 +214,7 @@ impl Options {
     /// to sort them. Beyond it they are written to a file without a name in the store's directory,
     /// sorted in runs of this length, and read back once; the file goes with the call. Taken only
     /// while such a load runs, and only as far as it is needed; and 64 KiB for each run while they
-    /// are read back. Default: 256 MiB.
+    /// are read back. Default: 64 MiB: more is no faster.
     #[must_use]
     pub fn sort_bytes(mut self, sort_bytes: u64) -> Options {
         self.sort_bytes = sort_bytes;

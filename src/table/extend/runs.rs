@@ -14,7 +14,7 @@ use crate::{
 use std::{ops::Range, rc::Rc};
 
 /// The unit that is written, read and checked at once. Read at random places of a disk it takes
-/// about as long as the way there; and a run of the usual 256 MiB has thousands.
+/// about as long as the way there; and a run of the usual 64 MiB has a thousand.
 const CHUNK_BYTES: usize = if cfg!(test) { 512 } else { 64 << 10 };
 /// What the file is called in errors.
 const NAME: &str = "sorted runs";
