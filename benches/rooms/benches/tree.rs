@@ -93,7 +93,7 @@ fn changes(criterion: &mut Criterion) {
                     let entries = entries.iter().copied().map(Ok);
                     let built = Tree::empty(TABLE).append(pages, entries);
                     spent += began.elapsed();
-                    assert_eq!(built.expect("a tree").len, ENTRIES);
+                    assert_eq!(built.expect("a tree"), ENTRIES);
                 });
             }
             spent
