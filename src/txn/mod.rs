@@ -18,6 +18,7 @@ pub mod queue;
 pub mod raw;
 pub mod readers;
 pub mod recover;
+pub mod replaying;
 pub mod request;
 pub mod seat;
 pub mod snapshot;

@@ -8,6 +8,7 @@
 use super::{
     catalog::Catalog,
     checkpoint::{DurableMark, Inventory, log_position, position},
+    replaying::Replaying,
     write::{Limits, WriteState},
 };
 use crate::{
@@ -22,13 +23,13 @@ use crate::{
         alloc::FreeSpace,
         checkpoint::{NO_TABLE, write_metas},
         frames::Frames,
-        write::{Draw, Extent, WritePager},
+        write::{Extent, WritePager},
     },
     publish::{Bell, Generation, Pin, Version},
     seeded::Bug,
     storage::{LockMode, Storage, StorageFile, map::Map},
     sync::Arc,
-    wal::{Log, Ops, Position, ReplayEnd, ReplayStart, expect_own, replay},
+    wal::{Log, Position, ReplayEnd, ReplayStart, expect_own, replay},
 };
 use std::{
     hash::{BuildHasher, RandomState},
@@ -445,29 +446,11 @@ fn replay_log(
 ) -> Result<ReplayEnd> {
     let (position, version) = (position(meta.log), meta.version);
     let start = ReplayStart { position, version, synced: version };
+    let mut replaying = Replaying::new(state, options.cache_bytes);
     let end = replay(storage, meta.store_id, start, &mut |first, last, ops| {
-        if first.0 != state.version.0 + 1 || last < first {
-            let (found, expected) = (first.0, state.version.0 + 1);
-            let reason = format!("a record begins with version {found}, not {expected}");
-            return Err(Error::corrupt("log", reason));
-        }
-        // One generation for all: nobody reads until the end, so only the durable pin holds pages.
-        state.begin_group(Generation(1));
-        // What is replayed has had its room before.
-        state.pages.draw_on_reserve(Draw::Removal);
-        state.begin_request();
-        for op in Ops::new(ops) {
-            state.replay(&op?)?;
-        }
-        state.finish_request(last.0 - first.0 + 1)?;
-        state.pages.commit_group();
-        state.pages.take_cached();
-        if state.pages.pager().take_pressure() {
-            state.pages.evict(options.cache_bytes / 2, Generation(1));
-        }
-        state.pages.reclaim();
-        Ok(())
+        replaying.record(first, last, ops)
     })?;
+    replaying.finish()?;
     if end.torn && options.log_recovery == LogRecovery::Strict {
         let reason = format!("behind version {} stands a record that is not whole", end.last.0);
         return Err(Error::corrupt("log", reason));

@@ -230,7 +230,7 @@ impl WriteState {
         Ok(self.catalog.find(hash, name).expect("the table was just created"))
     }
 
-    fn apply_create(&mut self, id: TableId, name: &str, types: TableTypes) {
+    pub(super) fn apply_create(&mut self, id: TableId, name: &str, types: TableTypes) {
         self.next_table = id + 1;
         self.catalog.insert(name, id, types, Tree::empty(id));
     }
@@ -417,49 +417,6 @@ impl WriteState {
         changed.inspect_err(|e| self.broken = Some(e.clone()))
     }
 
-    /// Applies an operation that a replay brings.
-    pub fn replay(&mut self, op: &Op<'_>) -> Result<()> {
-        match *op {
-            Op::CreateTable { id, name, types } => {
-                let types = TableTypes::decode("log", types)?;
-                if id == TableId::MAX || table_name(name).is_err() {
-                    return Err(replay_damage(&format!("creates table {id}, which cannot be")));
-                }
-                if id < self.next_table || self.catalog.find_name(name).is_some() {
-                    return Err(replay_damage(&format!("creates table {id} a second time")));
-                }
-                self.apply_create(id, name, types);
-                Ok(())
-            }
-            Op::DropTable { id } => {
-                let index = self.replayed(id)?;
-                self.shrink(index, Tree::clear)?;
-                self.catalog.remove(index);
-                Ok(())
-            }
-            Op::RenameTable { id, name } => {
-                let index = self.replayed(id)?;
-                if table_name(name).is_err() || self.catalog.find_name(name).is_some() {
-                    return Err(replay_damage(&format!("gives table {id} a name that cannot be")));
-                }
-                self.catalog.rename(index, name);
-                Ok(())
-            }
-            Op::Insert { table, key, value } => {
-                let index = self.replayed(table)?;
-                self.change(index, |tree, pages| tree.insert(pages, key, value)).map(drop)
-            }
-            Op::Remove { table, key } => {
-                let index = self.replayed(table)?;
-                self.change(index, |tree, pages| tree.remove(pages, key)).map(drop)
-            }
-            Op::RemoveRange { table, from, to } => {
-                let index = self.replayed(table)?;
-                self.change(index, |tree, pages| tree.remove_range(pages, from, to)).map(drop)
-            }
-        }
-    }
-
     /// Moves what lies behind `fence` at a spot, if its table is still there. False: there is no
     /// room below the fence for the page and all above it.
     pub fn relocate(&mut self, table: TableId, spot: &Spot, fence: PageId) -> Result<bool> {
@@ -472,14 +429,9 @@ impl WriteState {
         moved.map(|()| true)
     }
 
-    fn replayed(&self, id: TableId) -> Result<usize> {
-        let index = self.catalog.find_id(id);
-        index.ok_or_else(|| replay_damage(&format!("names table {id}, which is not there")))
-    }
-
     /// Changes one tree. An error may leave it half changed: only the end of the request mends
     /// that.
-    fn change<T>(
+    pub(super) fn change<T>(
         &mut self,
         index: usize,
         change: impl FnOnce(&mut Tree, &mut WritePager) -> Result<T>,
@@ -494,7 +446,7 @@ impl WriteState {
     }
 
     /// A change that removes: on a full device it may use what is kept for it.
-    fn shrink<T>(
+    pub(super) fn shrink<T>(
         &mut self,
         index: usize,
         change: impl FnOnce(&mut Tree, &mut WritePager) -> Result<T>,
@@ -585,10 +537,6 @@ fn bound_bytes(bound: Bound<&[u8]>) -> u64 {
 pub(super) fn table_name(name: &str) -> Result<()> {
     Limit::TableName.check(name.len(), TABLE_NAME_BYTES_MAX)?;
     if name.is_empty() { Err(Error::invalid("a table's name is empty")) } else { Ok(()) }
-}
-
-fn replay_damage(reason: &str) -> Error {
-    Error::corrupt("log", format!("a record {reason}"))
 }
 
 /// A transaction as the writer: reads see its own writes, and an error or a panic undoes it
