@@ -35,6 +35,11 @@ fn expect(view: &View, model: &Model, told: &str) {
     assert!(found == *model, "{told}: {} rows in place of {}", found.len(), model.len());
 }
 
+fn segments_made(disk: &SimDisk) -> usize {
+    let operations = (0..disk.operations()).filter_map(|index| disk.describe(index));
+    operations.filter(|operation| operation.starts_with("create log-")).count()
+}
+
 /// A store on a disk that is filled until it refuses three insertions in a row.
 fn filled(disk: &SimDisk, room: u64, value_bytes: usize) -> (Store, Model) {
     let store = options().open_simulated(disk).unwrap();
@@ -43,6 +48,9 @@ fn filled(disk: &SimDisk, room: u64, value_bytes: usize) -> (Store, Model) {
     store.write(|tx| tx.table(&ROWS)?.insert(u64::MAX, &[1; 9])).unwrap();
     model.insert(u64::MAX, vec![1; 9]);
     store.checkpoint().unwrap();
+    before_long("a second segment, made in the background", || {
+        if segments_made(disk) > 1 { Ok(()) } else { Err(Error::Full { what: Resource::Disk }) }
+    });
     disk.limit(Some(disk.used_bytes() + room));
     while refused < 3 {
         // Scattered, so that the tree grows everywhere.
@@ -162,6 +170,66 @@ fn what_a_crash_leaves_on_a_full_disk_opens_there() {
             store.check().unwrap();
         }
     }
+}
+
+/// Whatever the store was about: also between a rotation of the log and the checkpoint behind it,
+/// when both segments are needed and there is no room for a third.
+#[test]
+fn a_kill_at_any_moment_on_a_full_disk_leaves_what_opens_there() {
+    let disk = SimDisk::new();
+    let store = options().open_simulated(&disk).unwrap();
+    store.write(|tx| tx.table(&ROWS)?.insert(0, &[1; 9])).unwrap();
+    store.checkpoint().unwrap();
+    before_long("a second segment, made in the background", || {
+        if segments_made(&disk) > 1 { Ok(()) } else { Err(Error::Full { what: Resource::Disk }) }
+    });
+    let (capacity, began) = (disk.used_bytes() + (100 << 10), disk.operations());
+    disk.limit(Some(capacity));
+    for round in 0..500 {
+        // Few rows, again and again: the log turns round, while there is no room for a third
+        // segment.
+        before_long("a row rewritten", || {
+            store.write(|tx| tx.table(&ROWS)?.insert(round % 20, &value(round, 1000)).map(drop))
+        });
+        disk.mark(round);
+    }
+    let (mut second_lives, mut images) = (0, 0);
+    for at in (began..=disk.operations()).step_by(3) {
+        let cut = disk.cut(at);
+        let left = cut.taken_over();
+        left.limit(Some(capacity));
+        let acknowledged = cut.marks().next_back();
+        let before = left.operations();
+        let store = options().open_simulated(&left);
+        let store = store.unwrap_or_else(|e| panic!("killed after operation {at}: {e}"));
+        expect_rounds(&store.snapshot(), acknowledged, at);
+        let ended = store.close();
+        assert!(ended.is_ok(), "closing after operation {at}: {ended:?}");
+        drop(store);
+        // Now and then the power goes while that opening is at it.
+        if at % 5 == 0 {
+            second_lives += 1;
+            for cut in left.cuts().skip(before).step_by(4) {
+                for image in cut.new_images(at as u64).take(4) {
+                    images += 1;
+                    let store = options().open_simulated(&image.disk());
+                    let store = store.unwrap_or_else(|e| panic!("operation {at}, {image}: {e}"));
+                    expect_rounds(&store.snapshot(), acknowledged, at);
+                }
+            }
+        }
+    }
+    assert!(second_lives > 50 && images > 500, "{second_lives} second lives, {images} images");
+}
+
+/// The rows as some round left them, no earlier one than the one `acknowledged`.
+fn expect_rounds(view: &View, acknowledged: Option<u64>, at: usize) {
+    // The first commit is no round.
+    let rounds = view.version() - 1;
+    assert!(Some(rounds) >= acknowledged.map(|last| last + 1), "operation {at}: {rounds} rounds");
+    let mut model = Model::from([(0, vec![1; 9])]);
+    model.extend((0..rounds).map(|round| (round % 20, value(round, 1000))));
+    expect(view, &model, "some round");
 }
 
 #[test]

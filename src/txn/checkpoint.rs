@@ -13,15 +13,15 @@ use crate::{
     error::{Error, Resource, Result},
     event::Event,
     page::{
-        Child, HEADER_BYTES, PageId, Run,
+        PageId,
         meta::{LogPosition, Meta},
     },
     pager::{
         Pager, Pages,
-        checkpoint::{CUT_SYNCS, Cut, Extra, Failure, write_cut, write_metas},
-        write::{DirtyPage, Draw, Extent},
+        checkpoint::{CUT_SYNCS, Cut, Failure, write_cut, write_metas},
+        write::{DirtyPage, Extent},
     },
-    publish::{Generation, Lease, Pin, Version},
+    publish::{Generation, Lease, Pin},
     seeded::Bug,
     sync::{Arc, now},
     wal::{Position, Syncer},
@@ -118,11 +118,6 @@ impl DurableMark {
             is_room_wanted: false,
         }
     }
-}
-
-/// The content that the run taken last has room for, in bytes.
-fn taken_bytes(extents: &[Extent], page_bytes: usize) -> usize {
-    extents.last().map_or(0, |taken| taken.pages as usize * page_bytes - HEADER_BYTES)
 }
 
 /// A log position as the meta page keeps it.
@@ -248,88 +243,13 @@ impl Writer {
     /// Takes a cut of the state applied last.
     /// The lease is for [`WritePager::pin_pages`](crate::pager::write::WritePager::pin_pages).
     fn cut(&mut self) -> Result<(Job, Arc<Lease>)> {
-        let mut pages = self.state.pages.dirty();
-        if self.has(Bug::CutLacksNewest) {
-            pages.retain(|dirty| dirty.birth != self.state.version);
-        }
         let (pin, lease) = Pin::new(&self.engine.bell);
-        let mut meta = self.durable.meta.clone();
-        meta.sequence += 1;
-        meta.version = self.state.version;
-        meta.next_table = self.state.next_table;
-        if !self.has(Bug::LogPositionStale) {
-            meta.log = log_position(self.log.position());
-        }
-        if self.has(Bug::DurableRunsFreedEarly) {
-            for extent in std::mem::take(&mut self.durable.extras) {
-                self.state.pages.give_pages(extent);
-            }
-        }
-        let mut cut = Cut { pages, extras: Vec::new(), meta };
-        let mut extents = Vec::new();
-        self.state.pages.draw_on_reserve(Draw::Checkpoint);
-        let laid_out = self.lay_out_extras(&mut cut, &mut extents);
-        self.state.pages.draw_on_reserve(Draw::Nothing);
-        if let Err(error) = laid_out {
-            for extent in extents {
-                self.state.pages.give_pages(extent);
-            }
-            return Err(error);
-        }
+        let (log, seeded) = (self.log.position(), self.syncer.seeded());
+        let (cut, extras) = self.durable.cut(&mut self.state, log, seeded)?;
         self.durable.is_room_wanted = false;
         // The frames must stay until the cut is written: the published snapshot's pin holds them.
         let root = self.engine.published.pin();
-        Ok((Job { cut, root: Some(root), pin, extras: extents }, lease))
-    }
-
-    /// Places and encodes the catalog and the list of free space.
-    fn lay_out_extras(&mut self, cut: &mut Cut, extents: &mut Vec<Extent>) -> Result<()> {
-        let birth = self.state.version;
-        cut.meta.catalog = None;
-        if self.has(Bug::CatalogStale) {
-            cut.meta.catalog = self.durable.meta.catalog;
-        } else if !self.state.catalog.is_empty() {
-            let mut content = Vec::new();
-            self.state.catalog.encode(&mut content);
-            let run = self.take_run(content.len(), birth, extents)?;
-            cut.meta.catalog = Some(run);
-            cut.extras.push(Extra { first: run.first.page, content, birth });
-        }
-        // The list says what is free once this checkpoint counts, its own pages excepted: taken for
-        // the worst case first, and the rest given back.
-        let worst = self.state.pages.free_space_bytes_max(self.durable.extras.len() + 2);
-        let run = self.take_run(worst, birth, extents)?;
-        let taken = extents.last_mut().expect("just taken");
-        let page_bytes = self.state.pages.page_bytes();
-        let mut content = Vec::new();
-        let mut end = self.state.pages.encode_free_space(&self.durable.extras, &mut content);
-        // Giving the tail back may add one extent to the list.
-        let len = (content.len() + 10).min(worst) as u32;
-        let keep = Run { len, ..run }.pages(page_bytes);
-        if keep < taken.pages {
-            let first = PageId(taken.first.0 + keep);
-            let pages = taken.pages - keep;
-            taken.pages = keep;
-            self.state.pages.give_pages(Extent { first, pages });
-            content.clear();
-            end = self.state.pages.encode_free_space(&self.durable.extras, &mut content);
-        }
-        // The run is as long as its pages: the length tells a reopening how many it took.
-        content.resize(taken_bytes(extents, page_bytes), 0);
-        let run = Run { len: content.len() as u32, ..run };
-        cut.meta.free_space = Some(run);
-        cut.meta.page_count = end;
-        cut.extras.push(Extra { first: run.first.page, content, birth });
-        Ok(())
-    }
-
-    fn take_run(&mut self, len: usize, birth: Version, out: &mut Vec<Extent>) -> Result<Run> {
-        let first = Child { page: PageId(0), birth: birth.0 as u32 };
-        let mut run = Run { first, len: len as u32 };
-        let pages = run.pages(self.state.pages.page_bytes());
-        run.first.page = self.state.pages.take_pages(pages)?;
-        out.push(Extent { first: run.first.page, pages });
-        Ok(run)
+        Ok((Job { cut, root: Some(root), pin, extras }, lease))
     }
 
     /// Takes note of a checkpoint that has ended, if one has.

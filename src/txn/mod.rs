@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod checkpoint;
 pub mod checkpointer;
 pub mod compact;
+pub mod cut;
 pub mod gate;
 pub mod line;
 pub mod metrics;

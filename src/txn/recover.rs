@@ -12,7 +12,7 @@ use super::{
     write::{Limits, WriteState},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Resource, Result},
     options::{LOG_PREFIX, LogRecovery, Options, PAGE_BYTES_DEFAULT, PAGE_FILE, TEMPORARY_PREFIX},
     page::{
         PageId, Run,
@@ -21,12 +21,12 @@ use crate::{
     pager::{
         Pager, Pages,
         alloc::FreeSpace,
-        checkpoint::{NO_TABLE, write_metas},
+        checkpoint::{NO_TABLE, write_cut, write_metas},
         frames::Frames,
         write::{Extent, WritePager},
     },
     publish::{Bell, Generation, Pin, Version},
-    seeded::Bug,
+    seeded::{Bug, Seeded},
     storage::{LockMode, Storage, StorageFile, map::Map},
     sync::Arc,
     wal::{Log, Position, ReplayEnd, ReplayStart, expect_own, replay},
@@ -87,14 +87,30 @@ pub fn open(
         storage.sync_dir()?;
     }
     remove_temporaries(&**storage)?;
-    let (mut state, durable) = load(file, &meta, options, bell)?;
+    let (mut state, mut durable) = load(Arc::clone(&file), &meta, options, bell)?;
     state.sort_in(Arc::clone(storage));
     let replayed = replay_log(&**storage, &meta, &mut state, options)?;
     let (next, chain) = (Version(state.version.0 + 1), replayed.position.chain);
     let segment_bytes = options.log_segment_bytes;
     let (shared, entered) = (Arc::clone(storage), replayed.entered.as_slice());
-    let log = Log::create(shared, meta.store_id, segment_bytes, next, chain, entered)?;
-    Ok(Opened { state, log, durable, replayed })
+    match Log::create(shared, meta.store_id, segment_bytes, next, chain, entered) {
+        Ok(log) => Ok(Opened { state, log, durable, replayed }),
+        Err(Error::Full { what: Resource::Disk }) if position(meta.log) != Position::NONE => {
+            // Killed between a rotation and the checkpoint that would have freed the segment before
+            // it: both are needed, and the device has no room for a third.
+            end_log(&mut state, &mut durable, storage.seeded())?;
+            drop((state, durable));
+            open(storage, file, options, bell)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes what was replayed to the page file, under a meta page that names no log: nothing needs
+/// its segments any more.
+fn end_log(state: &mut WriteState, durable: &mut DurableMark, seeded: Seeded) -> Result<()> {
+    let (cut, _) = durable.cut(state, Position::NONE, seeded)?;
+    write_cut(state.pages.pager(), &cut).map_err(|failure| failure.error().clone())
 }
 
 /// Opens the store in `storage` under a shared lock: the last checkpoint and a private replay of
