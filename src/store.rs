@@ -12,6 +12,8 @@ mod readers;
 pub mod restore;
 mod running;
 mod submit;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod transaction;
 
 pub use compact::{Budget, Compacted};
