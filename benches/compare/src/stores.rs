@@ -9,6 +9,7 @@ use crate::{
 };
 use std::{
     fs::{self, File},
+    hint::black_box,
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
@@ -37,10 +38,12 @@ impl Run<'_> {
         dir
     }
 
-    /// As [`filled_dir`](Run::filled_dir), opened.
+    /// As [`filled_dir`](Run::filled_dir), opened and read through once, so that no row pays for the
+    /// first touch of what was filled.
     pub fn filled(&self, name: &str, entries: u64, mode: Mode) -> (TempDir, Box<dyn Peer>) {
         let dir = self.filled_dir(name, entries);
         let peer = peers::open(name, dir.path(), mode);
+        black_box(peer.scan());
         (dir, peer)
     }
 
@@ -48,6 +51,7 @@ impl Run<'_> {
     pub fn filled_recto(&self, name: &str, entries: u64, mode: Mode) -> (TempDir, Recto) {
         let dir = self.filled_dir(name, entries);
         let recto = Recto::open(name, dir.path(), mode);
+        black_box(recto.scan());
         (dir, recto)
     }
 

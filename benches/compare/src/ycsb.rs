@@ -59,7 +59,7 @@ struct Shared<'s> {
 pub fn run(run: &Run<'_>) {
     let entries = run.entries.min(if run.is_quick { 100_000 } else { 1_000_000 });
     let threads: &[u64] = if run.is_quick { &[2] } else { &[1, 2, 8] };
-    let modes = [(Mode::NoSync, "not durable", 100_000), (Mode::Durable, "durable", 10_000)];
+    let modes = [(Mode::NoSync, "not durable", 200_000), (Mode::Durable, "durable", 10_000)];
     let mut zipf = None;
     for workload in &ALL {
         for (mode, durability, operations) in &modes[..if run.is_quick { 1 } else { 2 }] {
