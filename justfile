@@ -59,8 +59,9 @@ tsan:
         cargo +nightly test --test stress --target x86_64-unknown-linux-gnu -- --test-threads=1
 
 # The peers side by side.
+[positional-arguments]
 compare *arguments:
-    cd benches/compare && cargo run --release -- {{arguments}}
+    cd benches/compare && cargo run --release -- "$@"
 
 # What it costs a reader to get in, beside arc-swap's bare loads.
 pin:
@@ -74,10 +75,15 @@ build-cost:
 stores:
     benches/instructions/stores
 
-# What each room's own work costs, so that a regression shows where it is: a minute for all. One
+# What each room's own work costs, so that a regression shows where it is. One
 # room: `just rooms --bench tree`.
+[positional-arguments]
 rooms *arguments:
-    cd benches/rooms && cargo bench {{arguments}}
+    cd benches/rooms && cargo bench "$@"
+
+# The instructions of a read, by callgrind: what got heavier.
+instructions:
+    benches/instructions/run
 
 # The demonstration for a minute.
 demo:

@@ -85,6 +85,7 @@ fn sequence(run: &Run<'_>, name: &str, amounts: &Amounts, round: u64) -> Sequenc
     let mut sequence = Sequence::default();
     sequence.writes(run, name, dir.path(), amounts, &mut probe);
     let peer = peers::open(name, dir.path(), Mode::Durable);
+    black_box(peer.scan());
     let held = amounts.entries + amounts.individual + amounts.batches * BATCH + amounts.unsynced;
     sequence.reads(run, &*peer, amounts, held, round);
     peer.close();
@@ -128,7 +129,12 @@ impl Sequence {
     fn writes(&mut self, run: &Run<'_>, name: &str, dir: &Path, of: &Amounts, probe: &mut Probe) {
         let data = run.data;
         let put_bytes = Some(data.mean_bytes());
-        let open = |mode| peers::open(name, dir, mode);
+        // Read through before each step, for the original keeps one handle and its cache.
+        let open = |mode| {
+            let peer = peers::open(name, dir, mode);
+            black_box(peer.scan());
+            peer
+        };
         let title = format!("bulk load of {}, one transaction, durable", count(of.entries));
         self.write(title, (of.entries, put_bytes), None, open(Mode::Durable), |peer| {
             peer.bulk(&mut (0..of.entries).map(|i| data.entry(i)));
@@ -208,7 +214,9 @@ impl Sequence {
         let removed = of.entries.div_ceil(2);
         let title =
             format!("{} removals in random order, one transaction, durable", count(removed));
-        self.write(title, (removed, None), None, peers::open(name, dir, Mode::Durable), |peer| {
+        let peer = peers::open(name, dir, Mode::Durable);
+        black_box(peer.scan());
+        self.write(title, (removed, None), None, peer, |peer| {
             peer.remove(&mut (0..of.entries).step_by(2).map(|i| data.key(i)));
         });
         let uncompacted = peers::file_bytes(dir);

@@ -34,7 +34,8 @@ pub fn lines(run: &Run<'_>, title: &str, sizes: &[u64], live: u64) {
         let (megabytes, of_live, beside) = (size / 1e6, size / live, live / 1e6);
         run.report.line(Line {
             title: title.into(),
-            terms: "durable; every file of the directory, the store closed".into(),
+            terms: "durable; blocks of every file, the store closed; loads: recto's by extend"
+                .into(),
             who: (*name).into(),
             figure: format!("{megabytes:.1} MB, {of_live:.2}x the {beside:.1} MB that live"),
             cpu: String::new(),

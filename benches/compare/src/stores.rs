@@ -41,7 +41,7 @@ impl Run<'_> {
     /// As [`filled_dir`](Run::filled_dir), opened and read through once, so that no row pays for the
     /// first touch of what was filled.
     pub fn filled(&self, name: &str, entries: u64, mode: Mode) -> (TempDir, Box<dyn Peer>) {
-        let dir = self.filled_dir(name, entries);
+        let dir = self.filled_dir(peers::files_of(name), entries);
         let peer = peers::open(name, dir.path(), mode);
         black_box(peer.scan());
         (dir, peer)
@@ -62,6 +62,7 @@ impl Run<'_> {
             let peer = peers::open(name, &dir, Mode::NoSync);
             let data = self.data;
             peer.bulk(&mut (0..entries).map(|i| data.entry(i)));
+            peer.checkpoint();
             peer.close();
             File::create(is_whole).expect("a note that the store is whole");
         }

@@ -3,7 +3,7 @@
 use crate::{
     clock::{Probe, time},
     entries::{Data, NEW},
-    peers::{self, Mode, Peer, RECTO, Recto},
+    peers::{self, LMDB_WRITE_MAP, Mode, Peer, RECTO, Recto},
     rows::{By, Contestant, Question, Run, count},
 };
 use std::{path::Path, thread, time::Duration};
@@ -45,7 +45,8 @@ fn held(run: &Run<'_>) -> String {
 pub fn run(run: &Run<'_>) {
     for (clients, each) in [(1, 2000), (8, 1000), (50, 400)] {
         let each = run.operations(each);
-        let title = format!("durable one-key commits, {clients} clients, per commit");
+        let who = if clients == 1 { "1 client".into() } else { format!("{clients} clients") };
+        let title = format!("durable one-key commits, {who}, per commit");
         if run.wants(&title) {
             durable(run, title.clone(), clients, each);
         }
@@ -65,10 +66,7 @@ pub fn run(run: &Run<'_>) {
     if run.wants(&title) {
         removals(run, &title);
     }
-    let title = "one-key commits without sync, waited for";
-    if run.wants(title) {
-        singles(run, title);
-    }
+    singles(run, "one-key commits without sync, waited for");
     let title = "one-key commits without sync, submitted";
     if run.wants(title) {
         submitted(run, title);
@@ -77,22 +75,21 @@ pub fn run(run: &Run<'_>) {
 
 fn durable(run: &Run<'_>, title: String, clients: u64, each: u64) {
     let mut probe = Probe::new(run.root).expect("a probe of the disk");
-    let (data, dirs) = (run.data, run.names.iter().map(|_| run.dir()).collect::<Vec<_>>());
-    let stores = run.names.iter().zip(&dirs);
-    let stores: Vec<_> =
-        stores.map(|(name, dir)| (*name, peers::open(name, dir.path(), Mode::Durable))).collect();
-    let before: Vec<_> = stores.iter().map(|(_, peer)| peer.stats()).collect();
-    let cases = stores.iter().map(|(name, peer)| {
+    let (data, entries) = (run.data, preloaded(run));
+    let open = |name| (name, run.filled(name, entries, Mode::Durable));
+    let stores: Vec<_> = run.names.iter().copied().map(open).collect();
+    let before: Vec<_> = stores.iter().map(|(_, (_, peer))| peer.stats()).collect();
+    let cases = stores.iter().map(|(name, (_, peer))| {
         Contestant::timed(name, move |round| {
             commit_from(&**peer, data, clients, each, round as u64);
             clients * each
         })
     });
-    let terms =
-        format!("durable; {clients} threads; clock: commits alone, threads' start included");
+    let held = count(entries);
+    let terms = format!("durable; {clients} threads; clock: commits into {held}, no close");
     let question = Question::new(title, terms, By::Wall).putting(data.mean_bytes());
     run.row_probed(&question, run.rounds.min(5), cases.collect(), Some(&mut probe));
-    for ((name, peer), before) in stores.iter().zip(before) {
+    for ((name, (_, peer)), before) in stores.iter().zip(before) {
         let (Some(before), Some(after)) = (before, peer.stats()) else {
             continue;
         };
@@ -152,10 +149,19 @@ fn clock(with_close: bool) -> &'static str {
     }
 }
 
+/// Those who commit without a sync: the peers, and LMDB another time with its map open for writing.
+fn unsynced(run: &Run<'_>) -> Vec<&'static str> {
+    let mut names = run.names.clone();
+    if names.contains(&"lmdb") {
+        names.push(LMDB_WRITE_MAP);
+    }
+    names
+}
+
 fn batches(run: &Run<'_>, title: String, with_close: bool) {
     let (data, entries, batches) = (run.data, preloaded(run), run.operations(200));
     let numbers = |batch: u64| NEW + batch * 1000..NEW + (batch + 1) * 1000;
-    let cases = run.names.iter().map(|&name| {
+    let cases = unsynced(run).into_iter().map(|name| {
         Contestant::own(name, move |_| {
             let took = run.on_filled(name, entries, with_close, |peer| {
                 for batch in 0..batches {
@@ -202,10 +208,13 @@ fn removals(run: &Run<'_>, title: &str) {
 }
 
 fn singles(run: &Run<'_>, title: &str) {
-    let (data, entries, commits) = (run.data, preloaded(run), run.operations(50_000));
+    let (data, entries, commits) = (run.data, preloaded(run), run.operations(100_000));
     for with_close in [false, true] {
         let title = format!("{title}{}", if with_close { ", close in the clock" } else { "" });
-        let cases = run.names.iter().map(|&name| {
+        if !run.wants(&title) {
+            continue;
+        }
+        let cases = unsynced(run).into_iter().map(|name| {
             Contestant::own(name, move |_| {
                 let took = run.on_filled(name, entries, with_close, |peer| {
                     for i in NEW..NEW + commits {
@@ -222,7 +231,7 @@ fn singles(run: &Run<'_>, title: &str) {
 }
 
 fn submitted(run: &Run<'_>, title: &str) {
-    let (data, entries, commits) = (run.data, preloaded(run), run.operations(50_000));
+    let (data, entries, commits) = (run.data, preloaded(run), run.operations(100_000));
     let mut cases = Vec::new();
     for name in run.ours() {
         cases.push(Contestant::own(&format!("{name} submit"), move |_| {
@@ -236,7 +245,7 @@ fn submitted(run: &Run<'_>, title: &str) {
             (commits, took)
         }));
     }
-    cases.extend(run.names.iter().filter(|name| !peers::is_ours(name)).map(|&name| {
+    cases.extend(unsynced(run).into_iter().filter(|name| !peers::is_ours(name)).map(|name| {
         Contestant::own(&format!("{name}, waited for"), move |_| {
             let took = run.on_filled(name, entries, true, |peer| {
                 for i in NEW..NEW + commits {

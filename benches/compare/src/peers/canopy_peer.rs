@@ -1,8 +1,8 @@
 //! canopydb, with a page cache that everything fits into.
 
-use super::{Entries, Held, Keys, Mode, Peer, Session, word};
+use super::{Entries, Held, Keys, Mode, Peer, Session, WRITE_MEMORY_BYTES, word};
 use crate::entries::{self, Data};
-use canopydb::{Database, DbOptions, EnvOptions, RangeIter, Tree, WriteTransaction};
+use canopydb::{Database, DbOptions, EnvOptions, RangeIter, Tree, TreeOptions, WriteTransaction};
 use std::path::Path;
 
 const ENTRIES: &[u8] = b"entries";
@@ -12,6 +12,13 @@ pub struct Canopy {
     db: Database,
 }
 
+/// Random values would not shrink.
+fn uncompressed() -> TreeOptions {
+    let mut options = TreeOptions::default();
+    options.compress_overflow_values = None;
+    options
+}
+
 impl Canopy {
     /// Opens one.
     pub fn open(dir: &Path, mode: Mode) -> Canopy {
@@ -19,6 +26,10 @@ impl Canopy {
         environment.page_cache_size = 4 << 30;
         let mut options = DbOptions::new();
         options.default_commit_sync = mode == Mode::Durable;
+        let memory_bytes = WRITE_MEMORY_BYTES as usize;
+        options.write_txn_memory_limit = memory_bytes;
+        options.checkpoint_target_size = memory_bytes / 2;
+        (options.throttle_memory_limit, options.stall_memory_limit) = (memory_bytes, memory_bytes);
         let db = Database::with_options(environment, options).expect("canopydb opens");
         let canopy = Canopy { db };
         canopy.write(&mut |_| ());
@@ -27,7 +38,8 @@ impl Canopy {
 
     fn write(&self, change: &mut dyn FnMut(&mut Tree<'_>)) {
         let tx: WriteTransaction = self.db.begin_write().expect("canopydb begins");
-        let mut tree = tx.get_or_create_tree(ENTRIES).expect("canopydb opens a tree");
+        let mut tree =
+            tx.get_or_create_tree_with(ENTRIES, uncompressed()).expect("canopydb opens a tree");
         change(&mut tree);
         drop(tree);
         tx.commit().expect("canopydb commits");

@@ -1,9 +1,10 @@
 //! fjall, with a block cache that everything fits into.
 
-use super::{Entries, Held, Keys, Mode, Peer, Session, word};
+use super::{Entries, Held, Keys, Mode, Peer, Session, WRITE_MEMORY_BYTES, word};
 use crate::entries::{self, Data};
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable,
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+    Readable,
 };
 use std::path::Path;
 
@@ -17,14 +18,20 @@ pub struct Fjall {
 impl Fjall {
     /// Opens one; with values apart from keys if they are large, as its documentation advises.
     pub fn open(dir: &Path, mode: Mode, is_large: bool) -> Fjall {
-        let db = Database::builder(dir).cache_size(4 << 30).open().expect("fjall opens");
+        let db = Database::builder(dir)
+            .cache_size(4 << 30)
+            .journal_compression(CompressionType::None)
+            .open()
+            .expect("fjall opens");
         // Uncompressed, as the others are: random values would not shrink anyway. No key that is
         // asked for is absent, and fjall's documentation advises to say so.
+        let apart = || KvSeparationOptions::default().compression(CompressionType::None);
         let options = || {
             KeyspaceCreateOptions::default()
                 .data_block_compression_policy(fjall::config::CompressionPolicy::disabled())
                 .expect_point_read_hits(true)
-                .with_kv_separation(is_large.then(KvSeparationOptions::default))
+                .max_memtable_size(WRITE_MEMORY_BYTES / 2)
+                .with_kv_separation(is_large.then(apart))
         };
         let entries = db.keyspace("entries", options).expect("fjall opens a keyspace");
         Fjall { db, entries, mode }

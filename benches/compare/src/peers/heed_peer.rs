@@ -16,12 +16,13 @@ pub struct Lmdb {
 
 impl Lmdb {
     /// Opens one.
-    pub fn open(dir: &Path, mode: Mode) -> Lmdb {
+    pub fn open(dir: &Path, mode: Mode, has_write_map: bool) -> Lmdb {
         let mut options = EnvOpenOptions::new();
         options.map_size(64 << 30).max_dbs(1).max_readers(200);
         if mode == Mode::NoSync {
-            // SAFETY: the flag endangers the data in a crash of the machine, not this process.
-            unsafe { options.flags(EnvFlags::NO_SYNC) };
+            let map = if has_write_map { EnvFlags::WRITE_MAP } else { EnvFlags::empty() };
+            // SAFETY: the flags endanger the data in a crash of the machine, not this process.
+            unsafe { options.flags(EnvFlags::NO_SYNC | map) };
         }
         // SAFETY: the directory is ours, and nobody else opens it.
         let env = unsafe { options.open(dir) }.expect("lmdb opens");

@@ -1,6 +1,6 @@
 //! recto itself.
 
-use super::{Entries, Held, Keys, Mode, Peer, Session, word};
+use super::{Entries, Held, Keys, Mode, Peer, Session, WRITE_MEMORY_BYTES, word};
 use crate::entries::{self, Data, Key, Value};
 use rayon::iter::ParallelIterator;
 use recto::{
@@ -124,7 +124,7 @@ fn options(name: &str, mode: Mode) -> Options {
         Mode::Durable => Durability::Sync,
         Mode::NoSync => Durability::None,
     };
-    let options = Options::new().durability(durability).dirty_bytes(256 << 20);
+    let options = Options::new().durability(durability).dirty_bytes(WRITE_MEMORY_BYTES);
     let sized = SIZED.iter().find(|(sized, _)| *sized == name);
     sized.map_or(options.clone(), |(_, page_bytes)| options.page_bytes(*page_bytes))
 }
