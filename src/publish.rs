@@ -56,10 +56,12 @@ impl<T> Published<T> {
         Published { pointer, twice }
     }
 
-    /// Replaces the published value; `word` is greater than any before, and at most [`LAST_WORD`].
+    /// Replaces the published value; `word` is greater than any before and less than [`LAST_WORD`].
     /// Values are published by one thread at a time, in their order; an answer that promises
-    /// visibility is given after this returns.
+    /// visibility is given after this returns. What stands for a closed store is the exception: it
+    /// is published last, under [`LAST_WORD`], by however many threads.
     pub fn publish(&self, next: Arc<T>, word: u64) {
+        debug_assert!(word > 0 && word <= LAST_WORD, "0 is the first value's word");
         if !is_planted(Twin::NotAnnounced) {
             // Relaxed: the pointer's store, a Release, comes behind it.
             self.twice.store(2 * word - 1, Relaxed);

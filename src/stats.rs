@@ -35,15 +35,16 @@ pub struct Stats {
     pub groups: u64,
     /// The largest group, in requests.
     pub group_requests_max: u64,
-    /// Syncs of the log that answer commits, or that were asked for.
+    /// Syncs of the log that answer commits, or that were asked for. Those with which it goes on in
+    /// another segment are not counted: up to four, about once in `log_segment_bytes`.
     pub log_syncs: u64,
     /// Bytes that committed requests put in: encoded keys and values of inserts, encoded keys and
     /// bounds of removals, those that met nothing included. Dropped and renamed tables count
     /// nothing.
     pub user_bytes_written: u64,
-    /// Bytes of records appended to the log, headers included. What segments are zeroed with when
-    /// they are made is not counted, nor what a new segment begins with: 512 bytes and a sync of
-    /// its own.
+    /// Bytes of records of commits appended to the log, headers included. What a segment begins and
+    /// ends with (about 600 bytes) is not counted, nor the zeros that it is filled with when it is
+    /// made.
     pub log_bytes_written: u64,
     /// Bytes of log that a recovery would read now.
     pub log_bytes: u64,
@@ -127,12 +128,13 @@ impl Stats {
         ratio(self.bytes_written(), self.user_bytes_written)
     }
 
-    /// Syncs of the log and the page file.
+    /// Syncs of the log and the page file, as far as [`log_syncs`](Self::log_syncs) and
+    /// [`checkpoint_syncs`](Self::checkpoint_syncs) count them.
     pub fn syncs(&self) -> u64 {
         self.log_syncs + self.checkpoint_syncs
     }
 
-    /// Syncs of the log and the page file for each commit; none before the first.
+    /// [`syncs`](Self::syncs) for each commit; none before the first.
     pub fn syncs_per_commit(&self) -> Option<f64> {
         ratio(self.syncs(), self.commits)
     }

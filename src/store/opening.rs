@@ -26,7 +26,7 @@ pub(super) fn open(
     loop {
         let locked = recover::lock_page_file(storage, options);
         let damaged = locked.as_ref().ok().map(Arc::clone);
-        let error = match locked.and_then(|file| look(storage, file, options, bell)) {
+        let error = match locked.and_then(|file| look(storage, &file, options, bell)) {
             Err(error @ Error::Corrupt(_)) if options.on_corruption == OnCorruption::SetAside => {
                 error
             }
@@ -35,7 +35,7 @@ pub(super) fn open(
         // Another process was faster: its store is looked at then.
         let Some(aside) = set_aside(&**storage, damaged.as_deref(), options)? else { continue };
         drop(damaged);
-        let opened = recover::open(storage, aside.page_file, options, bell)?;
+        let opened = recover::open(storage, &aside.page_file, options, bell)?;
         options.events.report(|| Event::SetAside { error, prefix: aside.prefix });
         return Ok(opened);
     }
@@ -44,7 +44,7 @@ pub(super) fn open(
 /// Reads what opening needs; all of it if that is asked for.
 fn look(
     storage: &Arc<dyn Storage>,
-    file: Arc<dyn StorageFile>,
+    file: &Arc<dyn StorageFile>,
     options: &Options,
     bell: &Arc<Bell>,
 ) -> Result<Opened> {
@@ -69,7 +69,7 @@ pub fn prove(
 ) -> Result<CheckReport> {
     let bell = Arc::new(Bell::new(|| {}));
     let file = recover::lock_page_file(storage, options)?;
-    let inventory = recover::open(storage, file, options, &bell)?.inventory(&bell);
+    let inventory = recover::open(storage, &file, options, &bell)?.inventory(&bell);
     read(&inventory.view)?;
     inventory.check(&mut |_, _| {})
 }

@@ -33,7 +33,8 @@ impl Store {
 
 impl Reader {
     /// The newest version: never behind a commit that was answered before this call, nor behind
-    /// what any snapshot, reader or closure has shown before it.
+    /// what any snapshot, reader or closure of [`Store::read`] has shown before it. (What a
+    /// closure that writes sees may not be published yet; it is once [`Store::write`] answers.)
     ///
     /// Cost: one load if nothing was committed since the last call.
     #[inline]

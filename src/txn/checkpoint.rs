@@ -74,8 +74,7 @@ impl Job {
     /// Syncs the log through the cut, then writes it in its order.
     pub fn carry_out(&self, pager: &Arc<Pager>, syncer: &Syncer, m: &Metrics) -> Outcome {
         // The log first: a page must not be named before the commits that it holds are durable.
-        let before = syncer.synced();
-        let is_log_synced = syncer.sync().map_err(Failure::Poisoned)? > before;
+        let (_, is_log_synced) = syncer.sync_and_tell().map_err(Failure::Poisoned)?;
         write_cut(pager, &self.cut)?;
         metrics::add(&m.checkpoint_syncs, CUT_SYNCS + u64::from(is_log_synced));
         metrics::add(&m.page_bytes_written, self.cut.bytes(pager.page_bytes()));
@@ -371,12 +370,12 @@ impl Writer {
             self.abandon(job, &failure);
             return Err(failure.error().clone());
         }
-        job.map_ahead(&pager);
         self.durable.written.clear();
         self.state.pages.commit_group();
         self.state.pages.pin_pages(self.state.version, generation, lease);
         let root = self.root(generation);
         self.engine.published.publish(root, generation.0);
+        job.map_ahead(&pager);
         let generation = self.next_generation();
         let written = self.advance(job);
         self.state.pages.mark_clean(&written, generation);

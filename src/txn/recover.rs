@@ -67,19 +67,35 @@ impl Opened {
 ///
 /// # Errors
 /// `Error::Corrupt`, `Error::Invalid` for options that do not fit, and the
-/// storage's own. Nothing is changed by a failed call but files under temporary names.
+/// storage's own. Nothing is lost by a failed call; it may leave files under temporary names,
+/// and on a full device a checkpoint of what was replayed in place of the log.
 pub fn open(
     storage: &Arc<dyn Storage>,
-    file: Arc<dyn StorageFile>,
+    file: &Arc<dyn StorageFile>,
     options: &Options,
     bell: &Arc<Bell>,
 ) -> Result<Opened> {
-    let slots = read_slots(&*file)?;
+    match try_open(storage, file, options, bell)? {
+        Some(opened) => Ok(opened),
+        // Its log was ended, so there is room for another now; or there never will be.
+        None => try_open(storage, file, options, bell)?.ok_or(Error::Full { what: Resource::Disk }),
+    }
+}
+
+/// Opens the store; none if there is no room for a log of its own before the one that was replayed
+/// goes, which has been ended.
+fn try_open(
+    storage: &Arc<dyn Storage>,
+    file: &Arc<dyn StorageFile>,
+    options: &Options,
+    bell: &Arc<Bell>,
+) -> Result<Option<Opened>> {
+    let slots = read_slots(&**file)?;
     let meta = slots.newest()?;
     fits(options, &meta)?;
     expect_own(&**storage, meta.store_id)?;
     if !storage.seeded().has(Bug::MetaNotWrittenAgain) {
-        slots.write_again(&*file, &meta)?;
+        slots.write_again(&**file, &meta)?;
     }
     let seeded = storage.seeded();
     if !seeded.has(Bug::FoundNameUnsynced) && !seeded.has(Bug::CreationNameUnsynced) {
@@ -87,20 +103,19 @@ pub fn open(
         storage.sync_dir()?;
     }
     remove_temporaries(&**storage)?;
-    let (mut state, mut durable) = load(Arc::clone(&file), &meta, options, bell)?;
+    let (mut state, mut durable) = load(Arc::clone(file), &meta, options, bell)?;
     state.sort_in(Arc::clone(storage));
     let replayed = replay_log(&**storage, &meta, &mut state, options)?;
     let (next, chain) = (Version(state.version.0 + 1), replayed.position.chain);
     let segment_bytes = options.log_segment_bytes;
     let (shared, entered) = (Arc::clone(storage), replayed.entered.as_slice());
     match Log::create(shared, meta.store_id, segment_bytes, next, chain, entered) {
-        Ok(log) => Ok(Opened { state, log, durable, replayed }),
+        Ok(log) => Ok(Some(Opened { state, log, durable, replayed })),
         Err(Error::Full { what: Resource::Disk }) if position(meta.log) != Position::NONE => {
             // Killed between a rotation and the checkpoint that would have freed the segment before
             // it: both are needed, and the device has no room for a third.
             end_log(&mut state, &mut durable, storage.seeded())?;
-            drop((state, durable));
-            open(storage, file, options, bell)
+            Ok(None)
         }
         Err(error) => Err(error),
     }
@@ -466,7 +481,6 @@ fn replay_log(
     let end = replay(storage, meta.store_id, start, &mut |first, last, ops| {
         replaying.record(first, last, ops)
     })?;
-    replaying.finish()?;
     if end.torn && options.log_recovery == LogRecovery::Strict {
         let reason = format!("behind version {} stands a record that is not whole", end.last.0);
         return Err(Error::corrupt("log", reason));

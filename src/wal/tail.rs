@@ -215,6 +215,12 @@ impl Syncer {
     /// # Errors
     /// Any error poisons the log; after that [`Error::Poisoned`].
     pub fn sync(&self) -> Result<Version> {
+        self.sync_and_tell().map(|(synced, _)| synced)
+    }
+
+    /// As [`sync`](Self::sync); also whether the device was asked, which it is not where another
+    /// call has synced all there is.
+    pub fn sync_and_tell(&self) -> Result<(Version, bool)> {
         let _one_at_a_time = lock(&self.shared.syncing);
         let (file, target) = self.with(|tail| {
             if tail.poisoned {
@@ -229,12 +235,13 @@ impl Syncer {
         if let Some(file) = file {
             if self.seeded().has(Bug::LogUnsynced) {
                 self.with(|tail| tail.synced = target);
-                return Ok(target);
+                return Ok((target, false));
             }
             self.sync_file(&*file)?;
             self.with(|tail| tail.synced = tail.synced.max(target));
+            return Ok((target, true));
         }
-        Ok(target)
+        Ok((target, false))
     }
 
     /// The directory that the log lives in.

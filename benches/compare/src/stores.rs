@@ -38,8 +38,8 @@ impl Run<'_> {
         dir
     }
 
-    /// As [`filled_dir`](Run::filled_dir), opened and read through once, so that no row pays for the
-    /// first touch of what was filled.
+    /// As [`filled_dir`](Run::filled_dir), opened and read through once, so that no row pays for
+    /// the first touch of what was filled.
     pub fn filled(&self, name: &str, entries: u64, mode: Mode) -> (TempDir, Box<dyn Peer>) {
         let dir = self.filled_dir(peers::files_of(name), entries);
         let peer = peers::open(name, dir.path(), mode);
