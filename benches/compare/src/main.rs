@@ -3,10 +3,9 @@
 //!
 //! `--only TEXT` keeps the rows whose title contains it, `--peers a,b` the peers, `--data a|b|c`
 //! chooses the data set, `--rounds N`, `--entries N` and `--dir DIR` change how often, how many and
-//! where. `--keep DIR` keeps the stores that are read there, for the next run of the same build,
-//! and leaves out the one filled by `insert`, which takes longest. The table goes to standard
-//! output, in Markdown; with `--out results/NAME` also to that file, with a picture of the ratios
-//! beside it.
+//! where. `--keep DIR` keeps the stores that are read there, for the next run of the same build.
+//! The table goes to standard output, in Markdown; with `--out results/NAME` also to that file,
+//! with a picture of the ratios beside it.
 
 mod alone;
 mod arguments;

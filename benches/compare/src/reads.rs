@@ -26,8 +26,12 @@ const SCAN: &str = "full scan";
 const SCAN_SHARED: &str = "full scan on 2 cores (rayon) against one";
 const SCAN_SHARED_TERMS: &str =
     "2 threads against 1; clock: the wall, stores open and warm, the pool made";
-const TERMS: &str = "1 thread; clock: its CPU, stores open and warm, recto filled by extend, peers \
-                     by inserts";
+const TERMS: &str = "1 thread; clock: its CPU, stores open and warm; all filled in random order: \
+                     recto by extend, or by inserts in transactions of 1,000, peers by inserts in \
+                     one";
+/// The ways in which a store of ours is filled, and what the table calls it then: densely, by the
+/// bulk path, and as a service fills one, which is what the peers may be held against.
+const FILLED: [(&str, &str); 2] = [("slices", ""), ("chunks", " filled by insert")];
 
 /// The stores that are read, all with the same entries.
 struct Readable {
@@ -37,18 +41,15 @@ struct Readable {
     entries: u64,
 }
 
-/// recto, with pages of one size.
+/// recto, with pages of one size, filled one way.
 struct Ours {
-    name: &'static str,
-    /// Filled by `extend`.
+    name: String,
     recto: Recto,
-    /// Filled by `insert`, if that is asked for.
-    inserted: Option<Recto>,
 }
 
 impl Readable {
     fn all(&self) -> impl Iterator<Item = (&str, &dyn Peer)> {
-        let ours = self.ours.iter().map(|ours| (ours.name, &ours.recto as &dyn Peer));
+        let ours = self.ours.iter().map(|ours| (&*ours.name, &ours.recto as &dyn Peer));
         ours.chain(self.peers.iter().map(|(name, peer)| (*name, &**peer)))
     }
 }
@@ -97,9 +98,11 @@ pub fn run(run: &Run<'_>, entries: u64, keep: Option<&Path>) {
     let named = run.names.iter().filter(|name| !peers::is_ours(name));
     let peers = named
         .map(|&name| (name, peers::open(name, &store(&format!("{name} insert")), Mode::Durable)));
-    let ours = run.ours().into_iter().map(|name| {
-        let open = |how: &str| Recto::open(name, &store(&format!("{name} {how}")), Mode::Durable);
-        Ours { name, recto: open("slices"), inserted: keep.is_none().then(|| open("insert")) }
+    let ours = run.ours().into_iter().flat_map(|name| {
+        FILLED.map(|(how, called)| {
+            let recto = Recto::open(name, &store(&format!("{name} {how}")), Mode::Durable);
+            Ours { name: format!("{name}{called}"), recto }
+        })
     });
     let stores = Readable { peers: peers.collect(), ours: ours.collect(), entries };
     rows(run, &stores, &end);
@@ -132,25 +135,14 @@ fn rows(run: &Run<'_>, stores: &Readable, end: &str) {
         By::Thread,
     );
     run.row(&first, 1, scans(stores));
-    for inserted in stores.ours.iter().filter_map(|ours| ours.inserted.as_ref()) {
-        black_box(inserted.scan());
-    }
     for (_, peer) in stores.all() {
         black_box(peer.gets(&queries[run.rounds]));
     }
-    ask(run, end, TITLES[1], || {
-        let mut cases = over(stores, &queries, |peer, keys| peer.gets(keys));
-        for Ours { name, inserted, .. } in &stores.ours {
-            let name = format!("{name} filled by insert");
-            let of = |inserted| case(&name, &queries, move |keys| Recto::gets(inserted, keys));
-            cases.extend(inserted.as_ref().map(of));
-        }
-        cases
-    });
+    ask(run, end, TITLES[1], || over(stores, &queries, |peer, keys| peer.gets(keys)));
     ask(run, end, TITLES[2], || dependent(run, stores, gets / 2));
     ask(run, end, TITLES[3], || {
         let mut cases = over(stores, &queries, |peer, keys| peer.gets_each(keys));
-        for (at, Ours { name, recto, .. }) in stores.ours.iter().enumerate() {
+        for (at, Ours { name, recto }) in stores.ours.iter().enumerate() {
             // Ours come first.
             cases[at].name = format!("{name} store.reader()");
             let by_store = |keys: &[&[u8]]| recto.gets_by_store(keys);
@@ -202,8 +194,9 @@ fn scans_shared(run: &Run<'_>, stores: &Readable, end: &str) {
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
     let mut cases = scans(stores);
-    cases.retain(|case| peers::is_ours(&case.name) || case.name == "lmdb");
-    for Ours { name, recto, .. } in &stores.ours {
+    let is_ours = |name: &str| stores.ours.iter().any(|ours| ours.name == name);
+    cases.retain(|case| is_ours(&case.name) || case.name == "lmdb");
+    for Ours { name, recto } in &stores.ours {
         let (pool, entries) = (&pool, stores.entries);
         cases.push(Contestant::reading(&format!("{name}, 2 threads"), move |_| {
             (entries, black_box(pool.install(|| recto.scan_in_pool())))
