@@ -1,12 +1,15 @@
 //! Bulk loads: each in a process of its own, that its memory can be told from the others'.
+//!
+//! They take turns in an order drawn anew for each round. Before each, everything written so far is
+//! on the device, so that none pays for what another left; the disk is looked at before and after.
 
 use crate::{
     child,
-    clock::{self, Took, median, time},
-    entries::{Data, Key, Value},
+    clock::{self, Probe, Took, median, time},
+    entries::{Data, Key, Random, Value},
     peers::{self, Mode, Peer, Recto},
     report::{Line, written},
-    rows::{Run, count, nanoseconds},
+    rows::{NOISY, REST, Run, count, nanoseconds},
 };
 use std::{
     fs,
@@ -22,6 +25,9 @@ const OUR_WAYS: [&str; 3] = ["extend", "insert", "batch"];
 
 /// Entries of a transaction where there are many.
 const CHUNK: u64 = 1000;
+
+/// How often a disk that is slow is left alone before a round.
+const RESTS: usize = 10;
 
 /// The child: loads `count` entries into `dir` and prints what it took. The last word of `way` is
 /// how, what is before it the peer.
@@ -91,6 +97,9 @@ pub struct Loaded {
     files: f64,
     written: f64,
     on_device: f64,
+    /// Whether the disk was slow before or after the round: what it took counts for nobody then,
+    /// what it left in memory and in files does.
+    is_noisy: bool,
 }
 
 /// Loads in a child.
@@ -99,7 +108,7 @@ pub fn spawn(way: &str, dir: &Path, count: u64, data: Data) -> Loaded {
     let dir = dir.to_str().expect("a path in letters");
     let found = child::figures(&["load", way, dir, &count.to_string(), data.name()]);
     let [wall, cpu, peak, files, written, on_device] = found[..] else { panic!("six figures") };
-    Loaded { wall, cpu, peak, files, written, on_device }
+    Loaded { wall, cpu, peak, files, written, on_device, is_noisy: false }
 }
 
 /// Both rows: random order, and sorted.
@@ -126,48 +135,92 @@ pub fn run(run: &Run<'_>, entries: u64, rounds: usize) {
 
 fn row(run: &Run<'_>, title: &str, entries: u64, rounds: usize, ways: &[String]) {
     let mut loads: Vec<Vec<Loaded>> = ways.iter().map(|_| Vec::new()).collect();
+    let mut random = Random::new(title.len() as u64);
+    let mut probe = Probe::new(run.root).expect("a probe of the disk");
+    let (mut dropped, mut probes) = (0, Vec::new());
     for round in 0..rounds {
-        for i in 0..ways.len() {
-            let i = (i + round) % ways.len();
+        let mut order: Vec<usize> = (0..ways.len()).collect();
+        random.shuffle(&mut order);
+        let mut slowest_sync = written_out(&mut probe);
+        for _ in 0..RESTS {
+            if slowest_sync > NOISY {
+                thread::sleep(REST);
+                slowest_sync = probe.sync().unwrap();
+            }
+        }
+        let mut done = Vec::new();
+        for i in order {
             let way = &ways[i];
             let is_peer = way.strip_suffix(" insert").is_some_and(|name| !peers::is_ours(name));
             if is_peer && round + 1 == rounds && entries == run.entries {
                 // What is read later is filled this way, too.
                 let (dir, note) = run.loaded(None, way, entries);
-                loads[i].push(spawn(way, &dir, entries, run.data));
+                done.push((i, spawn(way, &dir, entries, run.data)));
                 fs::write(note, []).expect("a note that the store is whole");
             } else {
                 let dir = run.dir();
-                loads[i].push(spawn(way, dir.path(), entries, run.data));
+                done.push((i, spawn(way, dir.path(), entries, run.data)));
             }
+            slowest_sync = slowest_sync.max(written_out(&mut probe));
+        }
+        probes.push(slowest_sync.as_secs_f64() * 1e9);
+        let is_noisy = slowest_sync > NOISY;
+        dropped += usize::from(is_noisy);
+        for (i, load) in done {
+            loads[i].push(Loaded { is_noisy, ..load });
         }
     }
-    let middle = |loads: &[Loaded], of: fn(&Loaded) -> f64| {
+    report(run, title, entries, ways, &loads);
+    if dropped > 0 {
+        let is_void = if dropped * 3 > rounds { "; the row is void" } else { "" };
+        let figure = format!("{dropped} of {rounds} rounds dropped, syncs over 1 ms{is_void}");
+        run.report.remark(title, "all", figure);
+    }
+    let probe = median(probes).unwrap_or_default();
+    run.report.remark(title, "probe: one fdatasync", nanoseconds(probe));
+}
+
+/// Waits until the device has all that was written; how long a sync takes then.
+fn written_out(probe: &mut Probe) -> Duration {
+    rustix::fs::sync();
+    probe.sync().unwrap()
+}
+
+/// The lines of a row, one for each way.
+fn report(run: &Run<'_>, title: &str, entries: u64, ways: &[String], loads: &[Vec<Loaded>]) {
+    let all = |loads: &[Loaded], of: fn(&Loaded) -> f64| {
         median(loads.iter().map(of).collect()).unwrap_or_default()
     };
+    let middle = |loads: &[Loaded], of: fn(&Loaded) -> f64| {
+        median(loads.iter().filter(|load| !load.is_noisy).map(of).collect())
+    };
     let base = ways.iter().position(|way| way.starts_with("lmdb"));
-    let base = base.map(|i| middle(&loads[i], |load| load.wall));
-    for (way, loads) in ways.iter().zip(&loads) {
-        let each = |of| nanoseconds(middle(loads, of) * 1e9 / entries as f64);
-        let wall = middle(loads, |load| load.wall);
-        let peak = middle(loads, |load| load.peak) / 1e6;
-        let files = middle(loads, |load| load.files);
-        let figure = format!(
-            "{} each, {wall:.2} s; peak RssAnon {peak:.0} MB; files {:.0} MB, {:.0} B an entry",
-            each(|load| load.wall),
+    let base = base.and_then(|i| middle(&loads[i], |load| load.wall));
+    for (way, loads) in ways.iter().zip(loads) {
+        let each = |of| middle(loads, of).unwrap_or_default() / entries as f64;
+        let peak = all(loads, |load| load.peak) / 1e6;
+        let files = all(loads, |load| load.files);
+        let space = format!(
+            "peak RssAnon {peak:.0} MB; files {:.0} MB, {:.0} B an entry",
             files / 1e6,
             files / entries as f64,
         );
+        let Some(wall) = middle(loads, |load| load.wall) else {
+            run.report.remark(title, way, format!("every round was noisy; {space}"));
+            continue;
+        };
+        let figure =
+            format!("{} each, {wall:.2} s; {space}", nanoseconds(each(|load| load.wall) * 1e9));
         run.report.line(Line {
             title: title.into(),
             terms: "durable; 1 client; clock: open to close".into(),
             who: way.clone(),
             figure,
-            cpu: each(|load| load.cpu),
+            cpu: nanoseconds(each(|load| load.cpu) * 1e9),
             written: written(
-                middle(loads, |load| load.written) / entries as f64,
+                each(|load| load.written),
                 Some(run.data.mean_bytes()),
-                middle(loads, |load| load.on_device) / entries as f64,
+                each(|load| load.on_device),
             ),
             ratio: base.map(|base| base / wall),
         });

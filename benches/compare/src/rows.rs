@@ -119,7 +119,7 @@ pub enum By {
 }
 
 /// How long a disk that is slow is left alone.
-const REST: Duration = Duration::from_millis(300);
+pub const REST: Duration = Duration::from_millis(300);
 /// A probe of the disk above this drops the round.
 pub const NOISY: Duration = Duration::from_millis(1);
 
