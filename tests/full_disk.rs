@@ -35,9 +35,13 @@ fn expect(view: &View, model: &Model, told: &str) {
     assert!(found == *model, "{told}: {} rows in place of {}", found.len(), model.len());
 }
 
-fn segments_made(disk: &SimDisk) -> usize {
-    let operations = (0..disk.operations()).filter_map(|index| disk.describe(index));
-    operations.filter(|operation| operation.starts_with("create log-")).count()
+/// Waits for what is kept for a full disk and made in the background.
+fn await_second_segment(disk: &SimDisk) {
+    before_long("a second segment", || {
+        let operations = (0..disk.operations()).filter_map(|index| disk.describe(index));
+        let made = operations.filter(|operation| operation.starts_with("create log-")).count();
+        if made > 1 { Ok(()) } else { Err(Error::Full { what: Resource::Disk }) }
+    });
 }
 
 /// A store on a disk that is filled until it refuses three insertions in a row.
@@ -48,9 +52,7 @@ fn filled(disk: &SimDisk, room: u64, value_bytes: usize) -> (Store, Model) {
     store.write(|tx| tx.table(&ROWS)?.insert(u64::MAX, &[1; 9])).unwrap();
     model.insert(u64::MAX, vec![1; 9]);
     store.checkpoint().unwrap();
-    before_long("a second segment, made in the background", || {
-        if segments_made(disk) > 1 { Ok(()) } else { Err(Error::Full { what: Resource::Disk }) }
-    });
+    await_second_segment(disk);
     disk.limit(Some(disk.used_bytes() + room));
     while refused < 3 {
         // Scattered, so that the tree grows everywhere.
@@ -180,9 +182,7 @@ fn a_kill_at_any_moment_on_a_full_disk_leaves_what_opens_there() {
     let store = options().open_simulated(&disk).unwrap();
     store.write(|tx| tx.table(&ROWS)?.insert(0, &[1; 9])).unwrap();
     store.checkpoint().unwrap();
-    before_long("a second segment, made in the background", || {
-        if segments_made(&disk) > 1 { Ok(()) } else { Err(Error::Full { what: Resource::Disk }) }
-    });
+    await_second_segment(&disk);
     let (capacity, began) = (disk.used_bytes() + (100 << 10), disk.operations());
     disk.limit(Some(capacity));
     for round in 0..500 {

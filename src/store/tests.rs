@@ -1,4 +1,4 @@
-//! What needs small limits that only this crate's own tests have.
+//! A store opened again behind a kill equals a model, whatever its log held.
 
 use super::Store;
 use crate::{
@@ -110,7 +110,7 @@ fn commit_one(store: &Store, model: &mut Model, version: u64, roll: &mut impl Fn
 }
 
 #[test]
-fn what_a_replay_gathers_comes_in_the_order_of_the_log() {
+fn what_is_replayed_comes_in_the_order_of_the_log() {
     let mut seed = 11_u64;
     let mut roll = move |n: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -1,10 +1,9 @@
 //! Records of the log applied to the state again.
-//! Owns: [`Replaying`]. A record is applied as the group was whose it is: its single writes
-//! together, in key order; behind each the writer's room is what it was then.
+//! Owns: [`Replaying`]. A record is applied as the group was whose it is, and behind each the
+//! writer's room is what it was then.
 //! Keeps I9: what no store can have logged is an error.
 
 use super::{
-    batch::head,
     catalog::TableTypes,
     write::{WriteState, table_name},
 };
@@ -16,23 +15,11 @@ use crate::{
     wal::{Op, Ops},
 };
 
-/// How many single writes of one record are gathered at most; in tests so few that some records
-/// have more.
-const GATHERED_MAX: usize = if cfg!(test) { 3 } else { 1 << 16 };
-
 /// A replay under way.
 pub struct Replaying<'s> {
     state: &'s mut WriteState,
     /// What readers filled is evicted down to this under pressure.
     cache_bytes: u64,
-}
-
-/// A single write of a record: an insertion, or a removal.
-struct Write<'o> {
-    table: TableId,
-    head: u64,
-    key: &'o [u8],
-    value: Option<&'o [u8]>,
 }
 
 impl<'s> Replaying<'s> {
@@ -58,18 +45,9 @@ impl<'s> Replaying<'s> {
         // What is replayed has had its room before.
         state.pages.draw_on_reserve(Draw::Removal);
         state.begin_request();
-        let mut writes = Vec::new();
         for op in Ops::new(ops) {
-            let op = op?;
-            match Write::of(op) {
-                Some(write) if writes.len() < GATHERED_MAX => writes.push(write),
-                _ => {
-                    state.replay_writes(&mut writes)?;
-                    state.replay(&op)?;
-                }
-            }
+            state.replay(&op?)?;
         }
-        state.replay_writes(&mut writes)?;
         state.finish_request(last.0 - first.0 + 1)?;
         state.pages.draw_on_reserve(Draw::Nothing);
         state.pages.commit_group();
@@ -82,34 +60,7 @@ impl<'s> Replaying<'s> {
     }
 }
 
-impl<'o> Write<'o> {
-    fn of(op: Op<'o>) -> Option<Write<'o>> {
-        let (table, key, value) = match op {
-            Op::Insert { table, key, value } => (table, key, Some(value)),
-            Op::Remove { table, key } => (table, key, None),
-            _ => return None,
-        };
-        Some(Write { table, head: head(key), key, value })
-    }
-}
-
 impl WriteState {
-    /// Applies what was gathered, table by table.
-    fn replay_writes(&mut self, writes: &mut Vec<Write<'_>>) -> Result<()> {
-        // A stable sort: writes to one key stay in their order, and the last one counts.
-        writes.sort_by(|a, b| {
-            let heads = (a.table, a.head).cmp(&(b.table, b.head));
-            heads.then_with(|| a.key.cmp(b.key))
-        });
-        for writes in writes.chunk_by(|a, b| a.table == b.table) {
-            let index = self.replayed(writes[0].table)?;
-            let changes = writes.iter().map(|write| Ok((write.key, write.value)));
-            self.change(index, |tree, pages| tree.merge(pages, changes))?;
-        }
-        writes.clear();
-        Ok(())
-    }
-
     /// Applies an operation of a record.
     fn replay(&mut self, op: &Op<'_>) -> Result<()> {
         match *op {
