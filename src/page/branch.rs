@@ -10,25 +10,19 @@ pub use super::cell::{NewKey, Resolve};
 use super::{
     CELLS_START, COUNT, Child, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, PREFIX_START, PageId,
     Run,
-    arrays::{Arrays, SAMPLE_EVERY},
-    cell::{
-        PartKey, overwrite_separator_run, read_separator, read_short_separator, separator_len,
-        write_separator,
-    },
+    arrays::Arrays,
+    cell::{PartKey, overwrite_separator_run, read_separator, separator_len, write_separator},
     check_header, check_index, damaged, drop_cell, field, free_bytes,
-    heads::{HEAD_BYTES, Heads, common_len, head},
-    lanes::{HEADS_AT_ONCE, smaller, smaller_bits},
+    heads::{HEAD_BYTES, common_len},
     read_u16, set_field,
     split::balanced_cut,
 };
-use crate::{
-    error::Result,
-    storage::map::{LINE_BYTES, prefetch_at},
-};
+use crate::error::Result;
 
-const _: () = assert!(SAMPLE_EVERY == HEADS_AT_ONCE);
-const _: () = assert!(LINE_BYTES == HEAD_BYTES * SAMPLE_EVERY);
-const _: () = assert!(ARRAYS.start(HEADS, 1).is_multiple_of(LINE_BYTES));
+mod search;
+
+pub use search::child_of;
+
 const _: () = assert!(ARRAYS.start(CHILDREN, 1).is_multiple_of(CHILD_BYTES));
 
 const HEADS: usize = 0;
@@ -156,7 +150,7 @@ fn measure(entries: &[Entry<'_>]) -> (usize, usize) {
 /// separator of child 0 is empty and means minus infinity.
 #[derive(Clone, Copy)]
 pub struct Branch<'p> {
-    page: &'p [u8],
+    pub(super) page: &'p [u8],
     count: usize,
     prefix: &'p [u8],
     /// Where the heads begin, and the children behind them: a search wants both at once.
@@ -200,112 +194,16 @@ impl<'p> Branch<'p> {
         self.count == 0
     }
 
-    /// The index of the child whose keys `key` is among; an error if there is no child.
-    #[inline]
-    pub fn child_index(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<usize> {
-        if self.count == 0 {
-            return Err(damaged(self.page, "a branch without children"));
-        }
-        let rest = if self.prefix.is_empty() {
-            // Of random keys most prefixes are, and the comparison is a call.
-            key
-        } else if let Some(rest) = key.strip_prefix(self.prefix) {
-            rest
-        } else {
-            return Ok(if key < self.prefix { 0 } else { self.count - 1 });
-        };
-        let head = head(rest);
-        let group = self.group(head);
-        self.prefetch_children(group);
-        let from = self.lower_bound_in(group, head);
-        if self.head(from) == Some(head) {
-            // In parts, for a whole one would lie in memory from the start.
-            let Branch { page, count, prefix, heads, .. } = self;
-            return Branch::among_equal(page, count, heads, from, prefix.len(), key, resolve);
-        }
-        Ok(from.max(1) - 1)
-    }
-
-    /// As [`child_index`](Self::child_index), where the heads from `from` on equal that of `key`.
-    // Apart, for the many who never come here have the registers then.
-    #[inline(never)]
-    fn among_equal(
-        page: &'p [u8],
-        count: usize,
-        heads: usize,
-        from: usize,
-        prefix_len: usize,
-        key: &[u8],
-        resolve: &impl Resolve<'p>,
-    ) -> Result<usize> {
-        let branch = Branch { page, count, prefix: &[], heads, children: 0 };
-        let rest = key.get(prefix_len..).unwrap_or(&[]);
-        let mut to = Heads::new(page, heads, count).end_of_equal(from, head(rest));
-        // Child 0 has head 0 and no separator to compare with.
-        let mut from = from.max(1);
-        while from < to {
-            let middle = from.midpoint(to);
-            let greater = match read_short_separator(page, branch.offset(middle)?) {
-                Some(start) => start > rest,
-                None => match branch.cell(middle)?.0 {
-                    PartKey { start, run: None } => start > rest,
-                    separator => separator.compare(key, resolve)?.is_gt(),
-                },
-            };
-            (from, to) = if greater { (from, middle) } else { (middle + 1, to) };
-        }
-        Ok(from.max(1) - 1)
-    }
-
-    /// In which [`SAMPLE_EVERY`] heads the lower bound of `head` lies, or at whose end.
-    #[inline]
-    fn group(self, head: u32) -> usize {
-        // The samples begin behind the header in the page's first line, and fill whole lines.
-        let lines = self.page.get(..self.heads).unwrap_or(&[]).as_chunks().0;
-        let Some((first, rest)) = lines.split_first() else { return 0 };
-        let in_first = (smaller_bits(first, head) >> (HEADER_BYTES / HEAD_BYTES)).trailing_ones();
-        let smaller = rest.iter().fold(in_first as usize, |sum, line| sum + smaller(line, head));
-        smaller.saturating_sub(1)
-    }
-
-    /// The lower bound of `head`, which lies in this group of heads or at its end.
-    #[inline]
-    fn lower_bound_in(self, group: usize, head: u32) -> usize {
-        // Groups are whole cache lines.
-        let lines = self.page.as_chunks().0;
-        let Some(line) = lines.get(self.heads / LINE_BYTES + group) else { return 0 };
-        // What stands behind the last head can count only if all heads are smaller.
-        (SAMPLE_EVERY * group + smaller(line, head)).min(self.count)
-    }
-
-    /// Head `i`, if there is one.
-    #[inline]
-    fn head(self, i: usize) -> Option<u32> {
-        let bytes = self.page.as_chunks().0.get(self.heads / HEAD_BYTES + i)?;
-        (i < self.count).then(|| u32::from_le_bytes(*bytes))
-    }
-
-    /// The children of a group of heads come into the cache while the heads do.
-    #[inline]
-    fn prefetch_children(self, group: usize) {
-        let start = self.children + CHILD_BYTES * SAMPLE_EVERY * group;
-        for line in 0..=SAMPLE_EVERY * CHILD_BYTES / LINE_BYTES {
-            prefetch_at(self.page, start + line * LINE_BYTES);
-        }
-    }
-
-    /// Starts to fetch what [`child_index`](Self::child_index) of `key` looks at next.
-    #[inline]
-    pub fn prefetch(self, key: &[u8]) {
-        let group = self.group(head(key.get(self.prefix.len()..).unwrap_or(&[])));
-        prefetch_at(self.page, self.heads + HEAD_BYTES * SAMPLE_EVERY * group);
-        self.prefetch_children(group);
-    }
-
     /// Child `i`; an error, here and below, if there is no such child.
     #[inline]
     pub fn child(self, i: usize) -> Result<Child> {
         check_index(self.page, i, self.count)?;
+        self.child_at(i)
+    }
+
+    /// Child `i`, of which there is known to be one.
+    #[inline]
+    fn child_at(self, i: usize) -> Result<Child> {
         // Children lie at multiples of their length.
         let children = self.page.as_chunks().0;
         match children.get(self.children / CHILD_BYTES + i) {

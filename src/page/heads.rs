@@ -90,11 +90,19 @@ impl<'p> Heads<'p> {
         let from = from.min(self.groups.len().saturating_sub(2));
         let rest = self.groups.get(from..).unwrap_or(&[]);
         let line = rest.first_chunk::<2>().and_then(|two| two.as_flattened().first_chunk());
-        let in_window = match line {
-            Some(line) => lanes::smaller(line, head),
-            None => smaller(rest.as_flattened(), head),
+        let in_window = match (line, head.checked_sub(1)) {
+            (_, None) => 0,
+            (Some(line), Some(below)) => lanes::not_greater(line, below),
+            (None, _) => smaller(rest.as_flattened(), head),
         };
         (from * GROUP + in_window).min(self.count)
+    }
+
+    /// Where the heads equal to `head` begin, the last of which is the one before `to`, if any is.
+    #[inline]
+    pub fn start_of_equal(self, to: usize, head: u32) -> usize {
+        // Mostly there is but one.
+        if to >= 2 && self.get(to - 2) == head { self.lower_bound(head) } else { to.max(1) - 1 }
     }
 
     /// Where the heads equal to `head` end, the first of which is `from`.

@@ -10,22 +10,22 @@ pub const TAGS_AT_ONCE: usize = LINE_BYTES;
 /// How many heads are compared at once.
 pub const HEADS_AT_ONCE: usize = LINE_BYTES / 4;
 
-/// How many of sixteen sorted little-endian numbers are smaller than `limit`; of unsorted ones, how
-/// many before the first that is not.
+/// How many of sixteen sorted little-endian numbers are not greater than `limit`; of unsorted ones,
+/// how many before the first that is.
 #[inline]
-pub fn smaller(line: &[u8; LINE_BYTES], limit: u32) -> usize {
-    smaller_bits(line, limit).trailing_ones() as usize
+pub fn not_greater(line: &[u8; LINE_BYTES], limit: u32) -> usize {
+    (greater_bits(line, limit) | 1 << HEADS_AT_ONCE).trailing_zeros() as usize
 }
 
 /// One bit for each of sixteen little-endian numbers, the lowest for the first: whether it is
-/// smaller than `limit`.
+/// greater than `limit`.
 #[inline]
-pub fn smaller_bits(line: &[u8; LINE_BYTES], limit: u32) -> u32 {
+pub fn greater_bits(line: &[u8; LINE_BYTES], limit: u32) -> u32 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has SSE2.
-    let bits = unsafe { sse2::smaller(line, limit) };
+    let bits = unsafe { sse2::greater(line, limit) };
     #[cfg(not(target_arch = "x86_64"))]
-    let bits = portable::smaller(line, limit);
+    let bits = portable::greater(line, limit);
     bits
 }
 
@@ -44,7 +44,7 @@ pub fn equal_bits(bytes: &[u8; TAGS_AT_ONCE], byte: u8) -> u64 {
 mod sse2 {
     use super::{LINE_BYTES, TAGS_AT_ONCE};
     use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi32, _mm_loadu_si128, _mm_movemask_epi8,
+        __m128i, _mm_cmpeq_epi8, _mm_cmpgt_epi32, _mm_loadu_si128, _mm_movemask_epi8,
         _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi8, _mm_set1_epi32, _mm_xor_si128,
     };
 
@@ -58,11 +58,11 @@ mod sse2 {
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    pub fn smaller(line: &[u8; LINE_BYTES], limit: u32) -> u32 {
+    pub fn greater(line: &[u8; LINE_BYTES], limit: u32) -> u32 {
         // There is a comparison of signed numbers alone: the order stays when both are moved down.
         let lowest = _mm_set1_epi32(i32::MIN);
         let limit = _mm_xor_si128(_mm_set1_epi32(limit.cast_signed()), lowest);
-        let four = |nth| _mm_cmplt_epi32(_mm_xor_si128(load(line, nth), lowest), limit);
+        let four = |nth| _mm_cmpgt_epi32(_mm_xor_si128(load(line, nth), lowest), limit);
         let eight = |nth| _mm_packs_epi32(four(nth), four(nth + 1));
         _mm_movemask_epi8(_mm_packs_epi16(eight(0), eight(2))).cast_unsigned()
     }
@@ -81,8 +81,8 @@ mod sse2 {
 mod portable {
     use super::{LINE_BYTES, TAGS_AT_ONCE};
 
-    pub fn smaller(line: &[u8; LINE_BYTES], limit: u32) -> u32 {
-        let bit = |head: &[u8; 4]| u32::from(u32::from_le_bytes(*head) < limit);
+    pub fn greater(line: &[u8; LINE_BYTES], limit: u32) -> u32 {
+        let bit = |head: &[u8; 4]| u32::from(u32::from_le_bytes(*head) > limit);
         let heads = line.as_chunks().0.iter().enumerate();
         heads.fold(0, |bits, (i, head)| bits | bit(head) << i)
     }
@@ -113,8 +113,8 @@ mod tests {
                 .chain(words.iter().map(|word| u32::from_le_bytes(*word)))
             {
                 let (found, expected) =
-                    (smaller_bits(&line, limit), portable::smaller(&line, limit));
-                assert_eq!(found, expected, "round {round}: {line:?} below {limit}");
+                    (greater_bits(&line, limit), portable::greater(&line, limit));
+                assert_eq!(found, expected, "round {round}: {line:?} above {limit}");
             }
             for tag in few {
                 assert_eq!(equal_bits(&line, tag), portable::equal(&line, tag), "{line:?}, {tag}");
@@ -122,7 +122,7 @@ mod tests {
         }
         let sorted: [u8; LINE_BYTES] =
             std::array::from_fn(|i| if i % 4 == 3 { i as u8 } else { 0 });
-        assert_eq!(smaller(&sorted, 12 << 24), 3);
-        assert_eq!(smaller(&sorted, u32::MAX), HEADS_AT_ONCE);
+        assert_eq!(not_greater(&sorted, 12 << 24), 3);
+        assert_eq!(not_greater(&sorted, u32::MAX), HEADS_AT_ONCE);
     }
 }

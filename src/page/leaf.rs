@@ -12,13 +12,13 @@ pub use super::cell::{CellKey, CellValue, NewKey, NewValue, Resolve};
 use super::{
     CELLS_START, COUNT, GARBAGE_BYTES, HEADER_BYTES, Kind, PREFIX_LEN, Run,
     arrays::Arrays,
-    cell::{Cell, PartKey},
+    cell::{Cell, PartKey, is_same},
     cells::Cells,
-    check_header, check_index, damaged, drop_cell, field, free_bytes,
+    check_header, check_index, damaged, drop_cell, expected_header, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
     split::balanced_cut,
-    tags::{Matches, tag},
+    tags::{TAGS_AT_ONCE, matches, tag},
 };
 use crate::error::{Error, Result};
 
@@ -32,8 +32,20 @@ pub const ARRAYS: Arrays<3> =
 /// A leaf to read.
 #[derive(Clone, Copy)]
 pub struct Leaf<'p> {
-    page: &'p [u8],
+    pub(super) page: &'p [u8],
     count: usize,
+}
+
+/// The value of `key`, if it is in the leaf in a page that [`expect`](super::expect) has let pass:
+/// as [`Leaf::get`] says, but nobody asks whether its arrays end before its cells begin.
+#[allow(clippy::inline_always, reason = "as of a branch")]
+#[inline(always)]
+pub fn value_of<'p>(
+    page: &'p [u8],
+    key: &[u8],
+    resolve: &impl Resolve<'p>,
+) -> Result<Option<CellValue<'p>>> {
+    Leaf { page, count: expected_header(page)?.count }.get(key, resolve)
 }
 
 impl<'p> Leaf<'p> {
@@ -78,21 +90,33 @@ impl<'p> Leaf<'p> {
         key: &[u8],
         resolve: &impl Resolve<'p>,
     ) -> Result<Option<(usize, CellValue<'p>)>> {
-        let start = ARRAYS.start(TAGS, self.count);
-        for i in Matches::new(self.page, start, self.count, tag(key)) {
-            match Cell::read_short(self.page, self.offset(i)?) {
-                Some((other, value)) if other == key => {
-                    return Ok(Some((i, CellValue::Inline(value))));
+        let tag = tag(key);
+        let mut first = 0;
+        loop {
+            let mut hits = matches(self.page, ARRAYS.start(TAGS, self.count) + first, tag);
+            while hits != 0 {
+                let i = first + hits.trailing_zeros() as usize;
+                if i >= self.count {
+                    return Ok(None);
                 }
-                Some(_) => {}
-                None => {
-                    if let Some(value) = self.value_if(i, key, resolve)? {
-                        return Ok(Some((i, value)));
+                match Cell::read_short(self.page, self.place(i)?) {
+                    Some((other, value)) if is_same(other, key) => {
+                        return Ok(Some((i, CellValue::Inline(value))));
+                    }
+                    Some(_) => {}
+                    None => {
+                        if let Some(value) = self.value_if(i, key, resolve)? {
+                            return Ok(Some((i, value)));
+                        }
                     }
                 }
+                hits &= hits - 1;
+            }
+            first += TAGS_AT_ONCE;
+            if first >= self.count {
+                return Ok(None);
             }
         }
-        Ok(None)
     }
 
     /// The value of entry `i`, which has a long part, if its key is `key`.
@@ -112,9 +136,12 @@ impl<'p> Leaf<'p> {
     /// to fetch them ahead.
     #[inline]
     pub fn likely_cell(self, key: &[u8]) -> Option<&'p [u8]> {
-        let start = ARRAYS.start(TAGS, self.count);
-        let i = Matches::new(self.page, start, self.count, tag(key)).next()?;
-        self.page.get(self.offset(i).ok()?..)
+        let hits = matches(self.page, ARRAYS.start(TAGS, self.count), tag(key));
+        let i = hits.trailing_zeros() as usize;
+        if i >= self.count {
+            return None;
+        }
+        self.page.get(self.place(i).ok()?..)
     }
 
     /// The index of `key`, or where it would be inserted; like `slice::binary_search`.
@@ -214,11 +241,19 @@ impl<'p> Leaf<'p> {
     #[inline]
     fn offset(self, i: usize) -> Result<usize> {
         check_index(self.page, i, self.count)?;
-        let at = ARRAYS.start(OFFSETS, self.count) + 2 * i;
         // A cell that is changed in place must not be header or arrays.
-        match read_u16(self.page, at).map(usize::from) {
-            Some(offset) if offset >= ARRAYS.end(self.count) => Ok(offset),
+        match self.place(i)? {
+            offset if offset >= ARRAYS.end(self.count) => Ok(offset),
             _ => Err(damaged(self.page, "a cell lies among the arrays")),
+        }
+    }
+
+    /// Where the cell of entry `i` is said to be, for who only compares what is there.
+    #[inline]
+    fn place(self, i: usize) -> Result<usize> {
+        match read_u16(self.page, ARRAYS.start(OFFSETS, self.count) + 2 * i) {
+            Some(offset) => Ok(usize::from(offset)),
+            None => Err(damaged(self.page, "its entries exceed the page")),
         }
     }
 

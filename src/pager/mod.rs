@@ -279,7 +279,7 @@ impl Pager {
     #[inline]
     fn clean_page(&self, page: PageId) -> Option<&[u8]> {
         if self.slots.load(page.0) == Slot::Clean {
-            self.mapped(page, self.page_bytes)
+            self.map.as_ref()?.piece(page.0, self.page_bytes as u32)
         } else {
             None
         }

@@ -48,7 +48,9 @@ impl Slot {
 
 /// The length of the first chunk; each further one is twice as long as the one before.
 const FIRST_CHUNK_SLOTS: u64 = if cfg!(loom) { 2 } else { 1024 };
-const CHUNKS: usize = 33 - FIRST_CHUNK_SLOTS.trailing_zeros() as usize;
+const FIRST_CHUNK: usize = FIRST_CHUNK_SLOTS.trailing_zeros() as usize;
+/// With those before the first, which hold nothing, so that a lookup need not count without them.
+const CHUNKS: usize = 33;
 const _: () = assert!(FIRST_CHUNK_SLOTS.is_power_of_two());
 
 /// The state word of every page. A chunk is made when one of its words first leaves cold, so that
@@ -63,7 +65,7 @@ fn place(page: u32) -> (usize, usize) {
     let number = u64::from(page) + FIRST_CHUNK_SLOTS;
     let top = number.ilog2();
     // The number without its top bit.
-    ((top - FIRST_CHUNK_SLOTS.ilog2()) as usize, (number ^ 1 << top) as usize)
+    (top as usize, (number ^ 1 << top) as usize)
 }
 
 impl Default for Slots {
@@ -104,7 +106,7 @@ impl Slots {
 
     /// Makes room for the states of pages below `pages`, so that no later change of one allocates.
     pub fn grow(&self, pages: u32) {
-        for chunk in 0..pages.checked_sub(1).map_or(0, |last| place(last).0 + 1) {
+        for chunk in FIRST_CHUNK..pages.checked_sub(1).map_or(0, |last| place(last).0 + 1) {
             self.chunk(chunk);
         }
     }
@@ -116,7 +118,7 @@ impl Slots {
 
     fn chunk(&self, chunk: usize) -> &[AtomicU32] {
         self.chunks[chunk]
-            .get_or_init(|| (0..FIRST_CHUNK_SLOTS << chunk).map(|_| AtomicU32::new(COLD)).collect())
+            .get_or_init(|| (0..1u64 << chunk).map(|_| AtomicU32::new(COLD)).collect())
     }
 }
 
@@ -126,11 +128,11 @@ mod tests {
 
     #[test]
     fn every_page_has_a_place_of_its_own() {
-        let mut expected = (0, 0);
+        let mut expected = (FIRST_CHUNK, 0);
         for page in 0..100_000 {
             assert_eq!(place(page), expected);
             expected.1 += 1;
-            if expected.1 as u64 == FIRST_CHUNK_SLOTS << expected.0 {
+            if expected.1 == 1 << expected.0 {
                 expected = (expected.0 + 1, 0);
             }
         }

@@ -106,6 +106,24 @@ impl Map {
         Some(unsafe { slice::from_raw_parts(start, len) })
     }
 
+    /// Piece `nth` of the file cut into pieces of `piece_bytes`, as [`bytes`](Self::bytes) lends
+    /// them and under its caller's promises, for less: neither product nor sum can overflow.
+    #[inline]
+    pub fn piece(&self, nth: u32, piece_bytes: u32) -> Option<&[u8]> {
+        let end = (u64::from(nth) + 1) * u64::from(piece_bytes);
+        // Acquire: as in `bytes`.
+        if end > self.valid_bytes.load(Ordering::Acquire) {
+            return None;
+        }
+        let (offset, len) = ((end - u64::from(piece_bytes)) as usize, piece_bytes as usize);
+        #[cfg(loom)]
+        self.raw.touch(offset, len);
+        // SAFETY: as in `bytes`: offset <= end <= valid_bytes.
+        let start = unsafe { self.raw.as_ptr().add(offset) };
+        // SAFETY: as in `bytes`.
+        Some(unsafe { slice::from_raw_parts(start, len) })
+    }
+
     /// How many bytes from the file's start can be borrowed.
     pub fn valid_bytes(&self) -> u64 {
         self.valid_bytes.load(Ordering::Acquire)
@@ -368,6 +386,11 @@ mod tests {
         assert_eq!(map.bytes(RESERVE_BYTES_MIN, 1), None);
         assert_eq!(map.bytes(u64::MAX, 2), None);
         assert_eq!(map.bytes(1, usize::MAX), None);
+        let last = (RESERVE_BYTES_MIN / 4096) as u32 - 1;
+        assert_eq!(map.piece(last, 4096), map.bytes(RESERVE_BYTES_MIN - 4096, 4096));
+        assert_eq!(map.piece(last, 4096).unwrap().len(), 4096);
+        assert_eq!(map.piece(last + 1, 4096), None);
+        assert_eq!(map.piece(u32::MAX, u32::MAX), None);
     }
 
     #[test]

@@ -28,9 +28,9 @@ use crate::{
     options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
     page::{
         Child, PageId, Run,
-        branch::Branch,
+        branch::{Branch, child_of},
         cell::{NewKey, NewValue, Resolve, key_inline_max, value_inline_max},
-        leaf::Leaf,
+        leaf::{Leaf, value_of},
     },
     pager::{LINE_BYTES, Pages, PagesMut, TableId, prefetch_at},
 };
@@ -155,19 +155,19 @@ impl Tree {
             return Ok(None);
         };
         let resolve = resolver(pages, self.table);
-        for level in (1..=self.level).rev() {
+        let mut level = self.level;
+        while level > 0 {
             let bytes = pages.page(child, self.table, level)?;
-            let branch = Branch::new(bytes)?;
             // The rest of the samples is on its way beside the header.
             prefetch_at(bytes, LINE_BYTES);
-            child = branch.child(branch.child_index(key, &resolve)?)?;
+            child = child_of(bytes, key, &resolve)?;
+            level -= 1;
         }
         let bytes = pages.page(child, self.table, 0)?;
-        let leaf = Leaf::new(bytes)?;
         // The lines of most cells' offsets are on their way beside that of the header and the tags.
         prefetch_at(bytes, LINE_BYTES);
         prefetch_at(bytes, 2 * LINE_BYTES);
-        match leaf.get(key, &resolve)? {
+        match value_of(bytes, key, &resolve)? {
             Some(value) => Ok(Some(value.resolve(&resolve)?)),
             None => Ok(None),
         }

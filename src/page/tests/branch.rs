@@ -3,7 +3,7 @@
 use super::{Random, Runs, SHAPES, SIZES, Shape, page};
 use crate::page::{
     Child, HEADER_BYTES, Kind, PageId,
-    branch::{Branch, BranchMut, Separator, shortest_separator},
+    branch::{Branch, BranchMut, Separator, child_of, shortest_separator},
     cell::{NewKey, PREFIX_MAX, RUN_KEY_START_BYTES, key_inline_max},
 };
 
@@ -53,8 +53,10 @@ fn check(branch: Branch<'_>, runs: &Runs, entries: &Entries) {
 
 fn probe(branch: Branch<'_>, runs: &Runs, entries: &Entries, key: &[u8]) {
     let expected = entries.iter().skip(1).filter(|(separator, _)| separator.as_slice() <= key);
-    let found = branch.child_index(key, &|run| runs.get(run)).unwrap();
-    assert_eq!(found, expected.count());
+    let (resolve, expected) = (|run| runs.get(run), expected.count());
+    assert_eq!(branch.child_index(key, &resolve).unwrap(), expected);
+    let child = child_of(branch.page, key, &resolve).unwrap();
+    assert_eq!(child, branch.child(expected).unwrap());
 }
 
 fn check_split(page_bytes: usize, source: Branch<'_>, runs: &mut Runs, after: &Entries, i: usize) {

@@ -2,9 +2,10 @@
 
 use super::{Random, SHAPES};
 use crate::page::{
+    cell::is_same,
     heads::{Heads, common_len, head},
     split::balanced_cut,
-    tags::{Matches, tag},
+    tags::{TAGS_AT_ONCE, matches, tag},
 };
 
 #[test]
@@ -37,6 +38,7 @@ fn a_search_in_heads_equals_a_partition_point() {
             if heads.get(from) == Some(&probe) {
                 let end = heads.partition_point(|&head| head <= probe);
                 assert_eq!(view.end_of_equal(from, probe), end);
+                assert_eq!(view.start_of_equal(end, probe), from);
             }
         }
         for (i, &head) in heads.iter().enumerate() {
@@ -48,14 +50,33 @@ fn a_search_in_heads_equals_a_partition_point() {
 #[test]
 fn a_scan_finds_every_equal_tag_and_no_other() {
     let mut random = Random(5);
-    for count in 0..300 {
-        let mut bytes: Vec<u8> =
-            (0..4096).map(|_| [0, 1, 0x7F, 0x80, 0xFF][random.below(5)]).collect();
-        bytes[..32].fill(1);
+    for start in 32..332 {
+        let bytes: Vec<u8> =
+            (0..332 + TAGS_AT_ONCE).map(|_| [0, 1, 0x7F, 0x80, 0xFF][random.below(5)]).collect();
+        assert_eq!(matches(&bytes, bytes.len() - TAGS_AT_ONCE + 1, bytes[332]), 0, "not all there");
         for wanted in [0, 1, 0x7F, 0x80, 0xFF, 9] {
-            let expected = (0..count).filter(|i| bytes[32 + i] == wanted);
-            let found = Matches::new(&bytes, 32, count, wanted);
-            assert!(found.eq(expected));
+            let expected = (0..TAGS_AT_ONCE).filter(|i| bytes[start + i] == wanted);
+            let found = matches(&bytes, start, wanted);
+            assert_eq!(found, expected.fold(0, |bits, i| bits | 1 << i));
+        }
+    }
+}
+
+#[test]
+fn keys_are_the_same_if_their_bytes_are() {
+    let mut random = Random(6);
+    for len in (0..40).chain([250, 300]) {
+        for _ in 0..200 {
+            let key = random.bytes(len);
+            let mut other = key.clone();
+            assert!(is_same(&key, &other));
+            other.push(0);
+            assert!(!is_same(&key, &other) && !is_same(&other, &key));
+            if len > 0 {
+                other.pop();
+                other[random.below(len)] ^= 1 << random.below(8);
+                assert!(!is_same(&key, &other));
+            }
         }
     }
 }
