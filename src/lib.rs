@@ -40,6 +40,7 @@
 //! and checks among all cores; `simulation` brings the disk that crash tests are built on;
 //! `internals` is for this repository alone.
 
+mod behind;
 mod check;
 mod clock;
 mod error;

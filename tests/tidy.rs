@@ -15,7 +15,7 @@ use std::{
 
 /// The rooms of the crate, from the lowest up. A room imports only rooms below it and its equals.
 const LEVELS: [&[&str]; 9] = [
-    &["clock", "error", "event", "options", "seeded", "sync"],
+    &["behind", "clock", "error", "event", "options", "seeded", "sync"],
     &["publish", "reclaim"],
     &["page", "storage", "wal"],
     &["pager"],

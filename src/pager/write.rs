@@ -13,6 +13,7 @@ use super::{
     tenants::{Tenancy, Tenant, Tenants, VACANT},
 };
 use crate::{
+    behind::Behind,
     error::{Error, Result},
     page::{self, Child, Kind, PageId, Run, overflow},
     publish::{Generation, Lease, Version},
@@ -22,10 +23,12 @@ use crate::{
 use std::collections::{HashMap, HashSet, VecDeque};
 
 mod reserve;
+mod spill;
 mod tail;
 
 pub use reserve::Draw;
 use reserve::Reserve;
+use spill::Pieces;
 
 /// A page number that waits for the readers that may see it, with the pages behind it in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,8 @@ pub struct WritePager {
     spilled_bytes: u64,
     /// Pages that came back into frames since.
     unspilled: Vec<PageId>,
+    /// What writes the spilled pages of the request in progress, once there are any.
+    behind: Option<Behind<Pieces>>,
     /// Where the request in progress began.
     request: Savepoint,
     freed_pages: Vec<Extent>,
@@ -123,6 +128,7 @@ impl WritePager {
             spilled_to: 0,
             spilled_bytes: 0,
             unspilled: Vec::new(),
+            behind: None,
             request: Savepoint::default(),
             freed_pages: Vec::new(),
             freed_frames: Vec::new(),
@@ -219,7 +225,11 @@ impl WritePager {
     /// Ends a request that is kept. What earlier requests of its group made and it gave up is free
     /// at once: a group that rewrites the same rows many times would otherwise need room for them
     /// all.
-    pub fn end_request(&mut self) {
+    ///
+    /// # Errors
+    /// What came of writing pages early; the request is to be undone then.
+    pub fn end_request(&mut self) -> Result<()> {
+        self.settle_spilled()?;
         let point = self.request;
         let mut pages = std::mem::take(&mut self.freed_pages);
         self.waiting_pages.take_unseen(point.pages, self.base, &mut pages);
@@ -237,6 +247,7 @@ impl WritePager {
         let is_gone =
             |(frame, _): &mut (FrameId, Tenancy)| tenants[*frame].state == Tenancy::Vacant;
         self.unsettled.extract_if(point.unsettled.., is_gone).for_each(drop);
+        Ok(())
     }
 
     /// A point of the group in progress to go back to.
@@ -251,6 +262,8 @@ impl WritePager {
 
     /// Undoes everything since `point`: pages made are free again, retirements are taken back.
     pub fn undo(&mut self, point: &Savepoint) {
+        // First: pages that are still on their way would overwrite whoever gets their numbers.
+        self.behind = None;
         self.waiting_pages.undo(point.pages);
         self.waiting_frames.undo(point.frames);
         for index in point.unsettled..self.unsettled.len() {
@@ -287,27 +300,6 @@ impl WritePager {
         self.spill_pages = u64::MAX;
         self.waiting_pages.commit();
         self.waiting_frames.commit();
-    }
-
-    /// Lets the request in progress write its own pages to their places once `pages` are dirty. It
-    /// must then be committed by a checkpoint, for the log no longer holds it.
-    pub fn allow_spill(&mut self, pages: u64) {
-        self.spill_pages = pages;
-    }
-
-    /// Takes [`allow_spill`](Self::allow_spill) back.
-    pub fn forbid_spill(&mut self) {
-        self.spill_pages = u64::MAX;
-    }
-
-    /// Whether pages of the request in progress lie in their places already.
-    pub fn has_spilled(&self) -> bool {
-        !self.spilled.is_empty()
-    }
-
-    /// The bytes that were written to the page file early since this was last asked.
-    pub fn take_spilled_bytes(&mut self) -> u64 {
-        std::mem::take(&mut self.spilled_bytes)
     }
 
     /// The live dirty pages, ascending by page.
@@ -491,48 +483,6 @@ impl WritePager {
         self.pager.slots.set(page.0, Slot::Frame(frame));
     }
 
-    /// Writes the leaves and runs of the request in progress to their places, without a sync: only
-    /// the meta page that commits the request will name them.
-    fn spill(&mut self) -> Result<()> {
-        let mut out: Vec<DirtyPage> = Vec::new();
-        // A spill leaves no leaf dirty: only these can be. New branches are written too,
-        // unfinished, so that they leave no gaps between the leaves: what is written in one long
-        // piece is read through few translations.
-        for &page in self.made[self.spilled_to..].iter().chain(&self.unspilled) {
-            let Some(frame) = self.dirty_frame(page) else {
-                continue;
-            };
-            let Tenant { page, pages, birth, .. } = self.tenants[frame];
-            if birth == self.version {
-                out.push(DirtyPage { page, pages, frame, birth });
-            }
-        }
-        out.sort_unstable_by_key(|dirty| dirty.page);
-        out.dedup_by_key(|dirty| dirty.page);
-        super::checkpoint::write_pages(&self.pager, &out)?;
-        let pages: u64 = out.iter().map(|dirty| u64::from(dirty.pages)).sum();
-        self.spilled_bytes += pages * self.page_bytes() as u64;
-        if let (Some(first), Some(last)) = (out.first(), out.last()) {
-            // The device writes while more is made, not only once all of it is to be synced.
-            let page_bytes = self.page_bytes();
-            let (from, to) = (first.page.0, last.page.0 + last.pages);
-            let offset = PageId(from).offset(page_bytes);
-            self.pager.file.start_writing(offset, PageId(to).offset(page_bytes) - offset);
-        }
-        // But they stay: every further insertion comes through them.
-        out.retain(|dirty| page::level(self.pager.frames.bytes(dirty.frame)) == 0);
-        for dirty in &out {
-            self.discard(dirty.frame);
-            self.pager.slots.set(dirty.page.0, Slot::Cold);
-            self.spilled.insert(dirty.page, dirty.pages);
-        }
-        self.spilled_to = self.made.len();
-        self.unspilled.clear();
-        // Where the branches alone fill the room, each page would bring the next spill.
-        self.spill_pages = self.spill_pages.max(self.dirty_pages + self.spill_pages / 4);
-        Ok(())
-    }
-
     fn dirty_frame(&self, page: PageId) -> Option<FrameId> {
         let Slot::Frame(frame) = self.pager.slots.load(page.0) else {
             return None;
@@ -597,23 +547,6 @@ impl WritePager {
         self.waiting_frames.retire(frame, seen_from, self.generation);
         Ok(())
     }
-
-    /// Brings a page that the request in progress spilled back into a frame.
-    fn unspill(&mut self, page: PageId) -> Result<FrameId> {
-        let Some(&pages) = self.spilled.get(&page) else {
-            return Err(born_too_late(page));
-        };
-        let frame = self.arena.alloc(pages)?;
-        let bytes = self.arena.bytes_mut(frame);
-        if let Err(e) = self.pager.file.read_at(bytes, page.offset(self.pager.page_bytes())) {
-            self.arena.reuse(frame);
-            return Err(e);
-        }
-        self.spilled.remove(&page);
-        self.unspilled.push(page);
-        self.settle(page, pages, frame);
-        Ok(frame)
-    }
 }
 
 fn is_cached(tenants: &Tenants, cached: CachedPage) -> bool {
@@ -630,10 +563,12 @@ fn born_too_late(page: PageId) -> Error {
 
 impl Pages for WritePager {
     fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
+        self.await_spilled(child.page)?;
         self.pager.page_for(child, table, level, Reads::Writer)
     }
 
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
+        self.await_spilled(run.first.page)?;
         self.pager.run_for(run, table, Reads::Writer)
     }
 
@@ -654,7 +589,7 @@ impl PagesMut for WritePager {
     }
 
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child> {
-        let birth = page::birth(self.pager.page_for(child, table, level, Reads::Writer)?);
+        let birth = page::birth(self.page(child, table, level)?);
         if birth == self.version && self.is_ours(child.page) {
             return Ok(child);
         }
@@ -680,6 +615,7 @@ impl PagesMut for WritePager {
     }
 
     fn free(&mut self, child: Child) -> Result<()> {
+        self.await_spilled(child.page)?;
         let birth = self.pager.page_birth(child)?;
         self.give_up(child.page, 1, birth)
     }
@@ -694,6 +630,7 @@ impl PagesMut for WritePager {
     }
 
     fn free_run(&mut self, run: Run) -> Result<()> {
+        self.await_spilled(run.first.page)?;
         let birth = self.pager.run_birth(run)?;
         self.give_up(run.first.page, run.pages(self.page_bytes()), birth)
     }

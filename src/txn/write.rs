@@ -172,12 +172,13 @@ impl WriteState {
     /// Ends the request in progress, which takes `versions` versions.
     ///
     /// # Errors
-    /// The error that left its trees half changed, also if the closure swallowed it.
+    /// The error that left its trees half changed, also if the closure swallowed it; what came of
+    /// writing its pages early.
     pub fn finish_request(&mut self, versions: u64) -> Result<()> {
         if let Some(broken) = self.broken.take() {
             return Err(broken);
         }
-        self.pages.end_request();
+        self.pages.end_request()?;
         self.version = Version(self.version.0 + versions);
         Ok(())
     }

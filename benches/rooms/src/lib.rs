@@ -79,7 +79,7 @@ impl Workshop {
         self.pages.begin_group(Version(self.version - 1), Generation(self.version));
         self.pages.begin_request(Version(self.version));
         let done = work(&mut self.pages);
-        self.pages.end_request();
+        self.pages.end_request().expect("all is in its place");
         self.pages.commit_group();
         self.pages.reclaim();
         done
