@@ -1,7 +1,7 @@
 //! Bulk loads that are sorted in runs in a file: a failure on the way is undone, and nothing stays.
 
 use recto::{
-    Error, Options, Resource, Result, Store, Table,
+    Batch, Error, Options, Resource, Result, Store, Table,
     simulation::{Failure, Fault, SimDisk},
 };
 use std::{
@@ -54,6 +54,47 @@ fn runs_in_a_file_go_in_as_one_and_no_file_stays() -> Result<()> {
         store.close()?;
     }
     Ok(())
+}
+
+#[test]
+fn what_was_just_spilled_is_read_back_by_its_own_transaction() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    for memory_map in [true, false] {
+        let store = options().memory_map(memory_map).open(dir.path())?;
+        for salt in 0..10 {
+            let value = [salt; 300];
+            let read_back = store.write(|tx| {
+                let mut rows = tx.table(&ROWS)?;
+                rows.extend((0..4000).map(|n| (n, &value[..])))?;
+                // The last ones first: they have been on their way for the shortest time.
+                rows.iter()?.rev().map(|entry| entry.map(|(_, found)| found == value)).collect()
+            });
+            let read_back: Vec<bool> = read_back?;
+            assert_eq!(read_back, vec![true; 4000]);
+        }
+        store.close()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_batch_of_many_inserts_is_a_map_extended() -> Result<()> {
+    let store = options().open_simulated(&SimDisk::new())?;
+    let mut expected = BTreeMap::new();
+    // Into an empty table, among others and over them, and behind all of them.
+    for (len, first) in [(63, 0), (64, 1 << 20), (1000, 0), (4000, 0), (300, 1 << 30)] {
+        let mut batch = Batch::new();
+        for (key, value) in entries(len, len as u8) {
+            // Some keys twice, one behind the other in key order.
+            let key = first + key / 2;
+            batch.insert(&ROWS, key, &value[..]);
+            expected.insert(key, value);
+        }
+        store.submit(batch)?.wait()?;
+        assert!(found(&store) == expected, "{len} inserts");
+        store.check()?;
+    }
+    store.close().map(drop)
 }
 
 #[test]

@@ -4,16 +4,22 @@
 //! that building one needs no `?`. Absent on purpose: types (the room `table` encodes), undo (a
 //! batch is one request).
 
+mod bytes;
+
 use super::raw::{Asked, AskedFor, WriteRaw};
 use crate::{
     error::{Error, Limit, Result},
     options::{BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, VALUE_BYTES_MAX},
     pager::{prefetch_all, write::Draw},
 };
+use bytes::Bytes;
 use std::{borrow::Cow, fmt, iter::repeat, ops::Bound};
 
 /// How many writes ahead of its turn one is fetched.
 const AHEAD: usize = 12;
+
+/// So many inserts may be a load: whether they come behind the table's last entry is worth a look.
+const LOAD_OPS_MIN: usize = 64;
 
 /// Inserts and removals that are applied together, in one version, by [`Store::submit`] and its
 /// relatives. It borrows nothing, and can be built and sent on any thread.
@@ -35,7 +41,7 @@ pub struct Batch {
     tables: Vec<AskedFor>,
     ops: Vec<BatchOp>,
     /// Keys and values, one behind the other.
-    bytes: Vec<u8>,
+    bytes: Bytes,
     durability: Option<Durability>,
     error: Option<Error>,
     is_sorted: bool,
@@ -161,8 +167,8 @@ impl Batch {
             table: table as u16,
             what,
         });
-        self.bytes.extend_from_slice(key);
-        self.bytes.extend_from_slice(value);
+        self.bytes.append(key);
+        self.bytes.append(value);
         self.is_sorted = false;
     }
 
@@ -178,7 +184,7 @@ impl Batch {
         if self.is_sorted {
             return Ok(());
         }
-        let bytes = self.bytes.as_slice();
+        let bytes = &*self.bytes;
         for part in self.ops.split_mut(|op| !op.is_single()) {
             // A stable sort: writes to one key stay in their order. Their places in `bytes` do not
             // tell it, for a removal of the empty key takes no bytes.
@@ -218,7 +224,7 @@ impl Batch {
 
     /// Applies sorted single writes to one table.
     fn apply_sorted<W: WriteRaw>(&self, to: &mut W, table: usize, ops: &[BatchOp]) -> Result<()> {
-        let bytes = self.bytes.as_slice();
+        let bytes = &*self.bytes;
         if let [op] = ops {
             return match op.change(bytes) {
                 (key, Some(value)) => to.insert(table, key, value).map(drop),
@@ -227,13 +233,21 @@ impl Batch {
         }
         // In key order they lie anywhere in `bytes`: each is fetched ahead of its turn.
         let ahead = ops[AHEAD.min(ops.len())..].iter().map(Some).chain(repeat(None));
-        let changes = ops.iter().zip(ahead).map(|(op, ahead)| {
+        let fetched = ops.iter().zip(ahead).map(|(op, ahead)| {
             if let Some(ahead) = ahead {
                 prefetch_all(&bytes[ahead.at as usize..]);
             }
-            Ok(op.change(bytes))
+            op
         });
-        to.merge(table, changes).map(drop)
+        if ops.len() < LOAD_OPS_MIN || ops.iter().any(|op| op.what == What::Remove) {
+            return to.merge(table, fetched.map(|op| Ok(op.change(bytes)))).map(drop);
+        }
+        // Of equal keys the last counts, and a load takes each once.
+        let next = ops[1..].iter().map(Some).chain([None]);
+        let last = fetched.zip(next).filter(|(op, next)| {
+            next.is_none_or(|next| op.head != next.head || op.key(bytes) != next.key(bytes))
+        });
+        to.load(table, last.map(|(op, _)| Ok((op.key(bytes), op.value(bytes))))).map(drop)
     }
 }
 
