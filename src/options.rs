@@ -211,10 +211,11 @@ impl Options {
     }
 
     /// The room in which [`extend`](crate::TableMut::extend) gathers entries that come in no order,
-    /// to sort them. Beyond it they are written to a file without a name in the store's directory,
-    /// sorted in runs of this length, and read back once; the file goes with the call. Taken only
-    /// while such a load runs, and only as far as it is needed; and 64 KiB for each run while they
-    /// are read back. Default: 64 MiB: more is no faster.
+    /// to sort them. Beyond a half of it they are written to a file without a name in the store's
+    /// directory, sorted in runs of that length by a thread that the load has for itself, and read
+    /// back once; the file goes with the call. Meanwhile the other half fills. Taken only while
+    /// such a load runs, and only as far as it is needed; and 64 KiB for each run while they are
+    /// read back. Default: 64 MiB: more is no faster.
     #[must_use]
     pub fn sort_bytes(mut self, sort_bytes: u64) -> Options {
         self.sort_bytes = sort_bytes;

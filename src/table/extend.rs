@@ -2,11 +2,12 @@
 //! Owns: [`Extend`]. What comes in key order is handed over in short stretches; all else is sorted
 //! in runs as long as memory allows, which wait in a file until they go in all at once: each
 //! stretch of keys in no order would touch most of the tree.
-//! Absent on purpose: a sort by many threads. It would run in the writer's seat, and wait there for
-//! a pool whose threads may all wait for the writer; it would save a twentieth of a load.
+//! Absent on purpose: a sort by a pool of threads. It would run in the writer's seat, and wait
+//! there for threads that may all wait for the writer. The one that sorts is the load's own.
 
 pub mod gathered;
 pub mod runs;
+pub mod sorting;
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use crate::{
     txn::raw::WriteRaw,
 };
 use gathered::Gathered;
-use runs::Runs;
+use sorting::Sorting;
 
 /// How much of what comes in key order is gathered before it goes in: what stays in the CPU's
 /// caches, and is far more than a leaf.
@@ -44,7 +45,7 @@ pub struct Extend<'t, W> {
     to: &'t mut W,
     table: usize,
     gathered: Gathered,
-    runs: Option<Runs>,
+    runs: Option<Sorting>,
     /// How many keys were new in what has gone in.
     new: u64,
 }
@@ -55,7 +56,8 @@ impl<'t, W: WriteRaw> Extend<'t, W> {
     /// # Errors
     /// [`Error::Full`](crate::Error::Full) if there is no memory, here and below.
     pub fn new(to: &'t mut W, table: usize) -> Result<Extend<'t, W>> {
-        let gathered = Gathered::new(to.sort_bytes())?;
+        // The other half is for those that are being sorted meanwhile.
+        let gathered = Gathered::new(to.sort_bytes() / 2)?;
         Ok(Extend { to, table, gathered, runs: None, new: 0 })
     }
 
@@ -75,13 +77,16 @@ impl<'t, W: WriteRaw> Extend<'t, W> {
     }
 
     fn make_room(&mut self) -> Result<()> {
-        if self.runs.is_none() && self.gathered.is_mixed() {
-            self.runs = self.to.sort_storage().map(|storage| Runs::new(&*storage)).transpose()?;
+        if self.runs.is_none()
+            && self.gathered.is_mixed()
+            && let Some(storage) = self.to.sort_storage()
+        {
+            self.runs = Some(Sorting::new(&*storage, self.to.sort_bytes() / 2)?);
         }
-        let Some(runs) = &mut self.runs else { return self.hand_over() };
-        let bytes_max = self.gathered.bytes();
-        runs.write(self.gathered.sort(), bytes_max)?;
-        self.gathered.clear()
+        match &mut self.runs {
+            Some(runs) => runs.write(&mut self.gathered),
+            None => self.hand_over(),
+        }
     }
 
     /// Puts what is gathered, and no more, into the table.
@@ -105,7 +110,7 @@ impl<'t, W: WriteRaw> Extend<'t, W> {
     /// As of [`insert`](WriteRaw::insert); [`Error::Full`](crate::Error::Full) if the device has no
     /// room for runs, `Error::Io` and `Error::Corrupt` if they do not come back.
     pub fn finish(mut self) -> Result<u64> {
-        let Some(runs) = self.runs.take() else {
+        let Some(runs) = self.runs.take().map(Sorting::finish).transpose()? else {
             self.hand_over()?;
             return Ok(self.new);
         };
