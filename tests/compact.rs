@@ -1,6 +1,6 @@
 //! Page files that become smaller while they are read and written.
 
-use recto::{Budget, Compacted, Event, Options, Snapshot, Store, Table};
+use recto::{Budget, Compacted, Durability, Event, Options, Snapshot, Store, Table};
 use std::{
     fs,
     ops::Bound,
@@ -67,6 +67,7 @@ fn compact(store: &Store, budget: usize) -> (u64, Compacted) {
         let step = store.compact(Budget::pages(budget)).unwrap();
         steps += 1;
         all.pages_moved += step.pages_moved;
+        all.leaves_saved += step.leaves_saved;
         all.bytes_freed += step.bytes_freed;
         (all.pages_held, all.is_done) = (step.pages_held, step.is_done);
         if step.is_done {
@@ -276,4 +277,128 @@ fn a_compaction_ends_whatever_snapshots_hold() {
         store.check().unwrap();
     }
     println!("{ended} compactions, at most {most} steps");
+}
+
+/// Entries in random order, and then without every second one: thin leaves that nothing merges.
+fn thinned(store: &Store, count: u64) {
+    let place = |i: u64| i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    for from in (0..count).step_by(1000) {
+        store
+            .write(|tx| {
+                let mut rows = tx.table(&ROWS)?;
+                let mut insert = |i| rows.insert(place(i), &[i as u8; 140]).map(drop);
+                (from..from + 1000).try_for_each(&mut insert)
+            })
+            .unwrap();
+    }
+    store.write(|tx| tx.table(&ROWS)?.retain(|i, _| i % 2 == 0)).unwrap();
+    store.checkpoint().unwrap();
+}
+
+/// The bytes of all keys and values.
+fn live_bytes(rows: &Rows) -> u64 {
+    rows.iter().map(|(_, key, value)| (key.len() + value.len()) as u64).sum()
+}
+
+#[test]
+fn thin_leaves_are_put_together_and_a_compact_store_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for (memory_map, budget) in [(true, 1), (false, 60), (true, 1000)] {
+        let home = dir.path().join(format!("{memory_map}-{budget}"));
+        let options = Options::new().memory_map(memory_map).dirty_bytes(1 << 20);
+        let store = options.clone().open(&home).unwrap();
+        thinned(&store, 20_000);
+        let (before, version) = (file_bytes(&home), store.snapshot().version());
+        let expected = rows(&store.snapshot());
+        let live = live_bytes(&expected);
+        let (steps, done) = compact(&store, budget);
+        let after = file_bytes(&home);
+        println!("{before} to {after} of {live}, budget {budget}, {steps} steps, {done:?}");
+        assert!(after <= live / 100 * 115 + RESERVE_BYTES, "{after} of {live}");
+        assert!(before * 2 > after * 3 && done.leaves_saved > 100);
+        assert_eq!(store.snapshot().version(), version);
+        assert_eq!(rows(&store.snapshot()), expected);
+        store.check().unwrap();
+        let again = compact(&store, budget).1;
+        assert_eq!((again.pages_moved, again.bytes_freed), (0, 0), "it was done");
+        store.close().unwrap();
+        drop(store);
+        let store = options.open(&home).unwrap();
+        assert_eq!(rows(&store.snapshot()), expected);
+        store.check().unwrap();
+    }
+}
+
+#[test]
+fn a_step_copies_no_more_than_its_budget_and_the_way_there() {
+    let store = Store::in_memory().unwrap();
+    thinned(&store, 20_000);
+    let mut saved = 0;
+    loop {
+        let step = store.compact(Budget::pages(20)).unwrap();
+        saved += step.leaves_saved;
+        // A last leaf, three levels of branches, and as many that are merged.
+        assert!(step.pages_moved <= 20 + 1 + 6, "{step:?}");
+        if step.is_done {
+            break;
+        }
+    }
+    assert!(saved > 100, "{saved} leaves saved");
+}
+
+#[test]
+fn a_snapshot_keeps_its_leaves_while_they_are_put_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("store");
+    let store = Options::new().dirty_bytes(1 << 20).open(&home).unwrap();
+    thinned(&store, 10_000);
+    let held = store.snapshot();
+    let expected = rows(&held);
+    let before = file_bytes(&home);
+    let (_, done) = compact(&store, 100);
+    assert!(done.pages_held > 0, "{done:?}");
+    assert!(file_bytes(&home) <= before / 100 * 104 + RESERVE_BYTES, "it may grow by a little");
+    assert_eq!(rows(&held), expected);
+    // What was written since is in the leaves that were put together.
+    store.write(|tx| tx.table(&ROWS)?.retain(|i, _| i % 3 > 0)).unwrap();
+    assert_eq!(rows(&held), expected);
+    drop(held);
+    compact(&store, 100);
+    let live = live_bytes(&rows(&store.snapshot()));
+    let after = file_bytes(&home);
+    assert!(after <= live / 100 * 115 + RESERVE_BYTES, "{after} of {live}");
+    store.check().unwrap();
+}
+
+#[test]
+fn leaves_are_put_together_while_they_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().dirty_bytes(1 << 20).durability(Durability::None);
+    let store = options.open(dir.path().join("store")).unwrap();
+    thinned(&store, 20_000);
+    let keys = |store: &Store| -> Vec<u64> {
+        let snapshot = store.snapshot();
+        let table = snapshot.table(&ROWS).unwrap();
+        table.iter().unwrap().map(|entry| entry.unwrap().0).collect()
+    };
+    let expected = keys(&store);
+    let stop = AtomicBool::new(false);
+    let saved = thread::scope(|scope| {
+        scope.spawn(|| {
+            for at in (0..expected.len()).cycle().step_by(7) {
+                if stop.load(Relaxed) {
+                    break;
+                }
+                let key = expected[at];
+                store.write(|tx| tx.table(&ROWS)?.remove(key)).unwrap();
+                store.write(|tx| tx.table(&ROWS)?.insert(key, &[9; 141]).map(drop)).unwrap();
+            }
+        });
+        let (_, done) = compact(&store, 40);
+        stop.store(true, Relaxed);
+        done.leaves_saved
+    });
+    assert!(saved > 100, "{saved} leaves saved");
+    assert_eq!(keys(&store), expected);
+    store.check().unwrap();
 }

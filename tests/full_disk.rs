@@ -3,7 +3,8 @@
 //! Over the simulated disk, whose files together may have so many bytes and no more.
 
 use recto::{
-    Batch, Durability, Error, Options, Resource, Result, Store, Table, View, simulation::SimDisk,
+    Batch, Budget, Durability, Error, Options, Resource, Result, Store, Table, View,
+    simulation::SimDisk,
 };
 use std::{
     collections::BTreeMap,
@@ -253,6 +254,39 @@ fn rows_are_rewritten_on_a_full_disk_for_as_long_as_one_likes() {
         model.insert(key, value(round, 300));
     }
     expect(&store.snapshot(), &model, "rewritten");
+    store.close().unwrap();
+    drop(store);
+    expect(&options().open_simulated(&disk).unwrap().snapshot(), &model, "opened");
+}
+
+/// Where the file cannot grow, what is free is room enough.
+#[test]
+fn leaves_are_put_together_on_a_full_disk() {
+    let disk = SimDisk::new();
+    let (store, mut model) = filled(&disk, 4 << 20, 300);
+    let keys: Vec<u64> = model.keys().copied().collect();
+    for key in keys.iter().step_by(2) {
+        store.write(|tx| tx.table(&ROWS)?.remove(*key)).unwrap();
+        model.remove(key);
+    }
+    store.checkpoint().unwrap();
+    // What removals gave back goes to another.
+    disk.limit(Some(disk.used_bytes()));
+    let (before, mut saved) = (disk.used_bytes(), 0);
+    loop {
+        let step = store.compact(Budget::pages(40)).unwrap_or_else(|e| panic!("{saved}: {e}"));
+        saved += step.leaves_saved;
+        if step.is_done {
+            break;
+        }
+    }
+    let after = disk.used_bytes();
+    println!("{before} to {after} bytes, {saved} leaves saved");
+    assert!(saved > 50 && after * 3 < before * 2, "{before} to {after}, {saved} leaves saved");
+    expect(&store.snapshot(), &model, "compacted");
+    store.check().unwrap();
+    store.write(|tx| tx.table(&ROWS)?.insert(1, &value(1, 300))).unwrap();
+    model.insert(1, value(1, 300));
     store.close().unwrap();
     drop(store);
     expect(&options().open_simulated(&disk).unwrap().snapshot(), &model, "opened");

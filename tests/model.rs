@@ -19,7 +19,8 @@ use deal::Deal;
 use dice::{Dice, asked_for};
 use model::{Model, Op, Wrong, compare_scan};
 use recto::{
-    Batch, Durability, Error, Options, Resource, Result, Snapshot, Store, simulation::SimDisk,
+    Batch, Budget, Durability, Error, Options, Resource, Result, Snapshot, Store,
+    simulation::SimDisk,
 };
 use std::{panic, path::PathBuf, thread, time::Duration};
 
@@ -319,6 +320,20 @@ impl Run {
         }
     }
 
+    /// Some steps of a compaction, or all of them.
+    fn compact(&mut self) {
+        let (budget, steps) = (1 + self.dice.below(60), 1 + self.dice.below(30));
+        self.trace.push(format!("compact, {steps} steps of {budget} pages"));
+        for _ in 0..steps {
+            match self.store().compact(Budget::pages(budget)) {
+                Ok(step) if step.is_done => break,
+                Ok(_) => {}
+                Err(error) if self.is_excused(&error) => break,
+                Err(error) => self.fail(&format!("a compaction: {error}")),
+            }
+        }
+    }
+
     fn sync(&mut self) {
         self.trace.push("sync".to_owned());
         if let Err(error) = self.store().sync() {
@@ -379,7 +394,8 @@ impl Run {
                 let (snapshot, _) = self.held.swap_remove(place);
                 self.trace.push(format!("drop {}", snapshot.version()));
             }
-            11..=18 => self.burst(),
+            11 => self.compact(),
+            12..=18 => self.burst(),
             _ => self.transaction(),
         }
     }

@@ -65,11 +65,12 @@ pub enum Command {
         #[arg(long)]
         version: Option<u64>,
     },
-    /// Make the page file smaller: move pages from its end to free ones, and cut it
+    /// Make the page file smaller: put leaves together that leave much room, move pages from its
+    /// end to free ones, and cut it
     Compact {
         /// The store's directory
         dir: PathBuf,
-        /// About how many pages are moved in one step
+        /// About how many pages are copied in one step
         #[arg(long, default_value_t = 1000)]
         pages: usize,
     },

@@ -17,23 +17,25 @@ pub fn run(dir: &Path, pages: usize) -> Result<ExitCode> {
         stats.file_pages * stats.page_bytes as u64
     };
     let (before, bar) = (size(), ProgressBar::new_spinner());
-    let (mut steps, mut moved) = (0, 0);
+    let (mut steps, mut copied, mut saved) = (0, 0, 0);
     loop {
         let step = store.compact(Budget::pages(pages))?;
-        (steps, moved) = (steps + 1, moved + step.pages_moved);
+        (steps, copied) = (steps + 1, copied + step.pages_moved);
+        saved += step.leaves_saved;
         bar.tick();
-        bar.set_message(format!("step {steps}, {} pages moved", count(moved)));
+        bar.set_message(format!("step {steps}, {} pages copied", count(copied)));
         if step.is_done {
             break;
         }
     }
     bar.finish_and_clear();
     println!(
-        "{} to {} in {} steps: {} pages moved, {:.1?}",
+        "{} to {} in {} steps: {} pages copied, {} leaves saved, {:.1?}",
         bytes(before),
         bytes(size()),
         count(steps),
-        count(moved),
+        count(copied),
+        count(saved),
         began.elapsed()
     );
     store.close()?;

@@ -6,7 +6,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use recto::{
-    Batch, Error, Options, Result, Snapshot, Store, Table,
+    Batch, Budget, Error, Options, Result, Snapshot, Store, Table,
     simulation::{Failure, Fault, SimDisk},
 };
 use recto_fuzz::Bytes;
@@ -36,6 +36,7 @@ enum Step {
     Reopen,
     PowerCut(u8),
     Fail(u8, u8, bool),
+    Compact { budget: u8, steps: u8 },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -226,6 +227,12 @@ impl Bench {
             Step::Checkpoint => {
                 let (next, outcome) = (self.model.clone(), self.store().checkpoint());
                 self.settle(next, outcome);
+            }
+            Step::Compact { budget, steps } => {
+                let (next, budget) = (self.model.clone(), Budget::pages(usize::from(*budget)));
+                let mut steps = (0..=*steps).map(|_| self.store().compact(budget));
+                let last = steps.find(|step| step.as_ref().map_or(true, |step| step.is_done));
+                self.settle(next, last.map_or(Ok(()), |step| step.map(drop)));
             }
             Step::Check => {
                 let checked = self.store().check().map(drop);

@@ -53,14 +53,32 @@ impl Filling {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if the leaf is damaged.
     pub fn push_all(&mut self, leaf: Leaf<'_>) -> Result<()> {
         for i in 0..leaf.len() {
-            let bytes = leaf.cell_bytes(i)?;
-            let Some(cell) = self.open(bytes.len()) else {
+            if !self.push_from(leaf, i)? {
                 return Err(leaf.damaged("its cells overlap"));
-            };
-            cell.copy_from_slice(bytes);
-            self.tags.push(leaf.tag(i));
+            }
         }
         Ok(())
+    }
+
+    /// Puts entry `i` of `leaf` behind the last. False, and nothing changed: it does not fit.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the leaf is damaged.
+    pub fn push_from(&mut self, leaf: Leaf<'_>, i: usize) -> Result<bool> {
+        let bytes = leaf.cell_bytes(i)?;
+        let Some(cell) = self.open(bytes.len()) else {
+            return Ok(false);
+        };
+        cell.copy_from_slice(bytes);
+        self.tags.push(leaf.tag(i));
+        Ok(true)
+    }
+
+    /// Removes all entries.
+    pub fn clear(&mut self) {
+        self.start = self.cells.len();
+        self.offsets.clear();
+        self.tags.clear();
     }
 
     /// Room for a cell of `len` bytes behind the last, and its offset noted; none if there is none.
@@ -110,9 +128,7 @@ impl Filling {
             ARRAYS.set_head(page, count, i, head(rest));
         }
         ARRAYS.fill_up(page, count);
-        self.start = self.cells.len();
-        self.offsets.clear();
-        self.tags.clear();
+        self.clear();
         Ok(())
     }
 

@@ -281,7 +281,7 @@ impl<'p> Leaf<'p> {
     }
 
     /// Damage in this leaf.
-    pub(super) fn damaged(self, reason: &str) -> Error {
+    pub(crate) fn damaged(self, reason: &str) -> Error {
         damaged(self.page, reason)
     }
 

@@ -17,6 +17,7 @@ pub mod merge;
 pub mod relocate;
 pub mod remove;
 pub mod remove_range;
+pub mod repack;
 
 #[cfg(test)]
 mod model_pages;

@@ -41,13 +41,19 @@ pub struct Survey<'p> {
     pub spots_left: usize,
 }
 
-/// What a survey found.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// The spots, in the order of their keys.
-    pub spots: Vec<Spot>,
-    /// Where the next survey of the tree begins; none if this one saw its end.
+/// What was found.
+#[derive(Debug)]
+pub struct Found<T> {
+    /// In the order of the keys.
+    pub found: Vec<T>,
+    /// Where the next look at the tree begins; none if this one saw its end.
     pub next: Option<Vec<u8>>,
+}
+
+impl<T> Default for Found<T> {
+    fn default() -> Found<T> {
+        Found { found: Vec::new(), next: None }
+    }
 }
 
 impl Survey<'_> {
@@ -55,7 +61,7 @@ impl Survey<'_> {
     ///
     /// # Errors
     /// `Error::Corrupt`, `Error::Io`.
-    pub fn look(&mut self, tree: &Tree, from: &[u8]) -> Result<Found> {
+    pub fn look(&mut self, tree: &Tree, from: &[u8]) -> Result<Found<Spot>> {
         let mut found = Found::default();
         let Some(root) = tree.root else { return Ok(found) };
         if usize::from(tree.level) >= LEVELS_MAX {
@@ -78,7 +84,7 @@ impl Survey<'_> {
         level: u8,
         low: &[u8],
         from: &[u8],
-        found: &mut Found,
+        found: &mut Found<Spot>,
     ) -> Result<bool> {
         if self.pages_left == 0 || self.spots_left == 0 {
             found.next = Some(low.to_vec());
@@ -89,7 +95,7 @@ impl Survey<'_> {
         self.pager.copy_page(child, tree.table, level, &mut bytes)?;
         if child.page >= self.fence || self.names_run(&bytes, level)? {
             self.spots_left -= 1;
-            found.spots.push(Spot { level, key: low.to_vec() });
+            found.found.push(Spot { level, key: low.to_vec() });
         }
         if level == 0 {
             return Ok(true);

@@ -93,7 +93,7 @@ impl Tree {
     }
 
     /// Drops a root that is empty, and puts the only child of a branch into its place.
-    fn lower_root<P: PagesMut>(&mut self, pages: &mut P) -> Result<bool> {
+    pub(crate) fn lower_root<P: PagesMut>(&mut self, pages: &mut P) -> Result<bool> {
         let mut did_lower = false;
         while let Some(root) = self.root {
             let page = pages.page(root, self.table, self.level)?;
@@ -138,7 +138,18 @@ impl Tree {
             pages.free(child)?;
             return Ok(true);
         }
-        let parent = path.steps[above];
+        self.join_neighbour(pages, path, level)
+    }
+
+    /// Merges the path's page at `level`, which is not the root's, with the page behind or before
+    /// it below the same branch, if both fit into one. True: they did.
+    pub(crate) fn join_neighbour<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        path: &mut Path,
+        level: u8,
+    ) -> Result<bool> {
+        let parent = path.steps[usize::from(level) + 1];
         let siblings = Branch::new(pages.page(parent.child, self.table, level + 1)?)?.len();
         if parent.index() + 1 < siblings && self.join(pages, path, level, parent.index())? {
             return Ok(true);

@@ -6,6 +6,7 @@ use super::{
     Tree,
     diff::Change,
     model_pages::{ModelPages, View},
+    repack::Stretch,
 };
 use crate::{error::Result, pager::Pages, publish::Version};
 
@@ -198,6 +199,7 @@ impl World {
             92..95 => self.read_points()?,
             95 => self.rebuild()?,
             97 => self.append()?,
+            98 => self.repack()?,
             96 if self.source.dice.one_in(3) => {
                 self.tree.clear(&mut self.pages)?;
                 self.oracle.clear();
@@ -279,6 +281,27 @@ impl World {
         let appended = self.tree.append(&mut self.pages, entries.iter().cloned().map(Ok))?;
         assert_eq!(appended, entries.len() as u64);
         self.oracle.extend(entries);
+        Ok(())
+    }
+
+    /// Puts leaves together, from somewhere on.
+    fn repack(&mut self) -> Result<()> {
+        let leaves = |world: &World| {
+            world.tree.check(&world.pages, Version(u64::MAX), &mut |_, _| Ok(())).map(|r| r.leaves)
+        };
+        let before = leaves(self)?;
+        let (key, leaves_max) = (self.some_key(), 1 + self.source.dice.below(30));
+        let mut stretch = Stretch { key, leaves: leaves_max, needed: 0 };
+        let (pages_max, mut saved) = (1 + self.source.dice.below(9), 0);
+        for nth in 0.. {
+            let done = self.tree.repack(&mut self.pages, &stretch, pages_max)?;
+            saved += done.saved as u64;
+            let Some(next) = done.next else { break };
+            // The first key may be any of those that lead to its leaf.
+            assert!(nth == 0 || next > stretch.key, "it does not go on");
+            stretch.key = next;
+        }
+        assert_eq!(leaves(self)? + saved, before);
         Ok(())
     }
 

@@ -19,7 +19,12 @@ use crate::{
     seeded::Bug,
     storage::Storage,
     sync::Arc,
-    tree::{Tree, cursor::Range, relocate::Spot},
+    tree::{
+        Tree,
+        cursor::Range,
+        relocate::Spot,
+        repack::{Repacked, Stretch},
+    },
     wal::Op,
 };
 use std::ops::Bound;
@@ -428,6 +433,25 @@ impl WriteState {
         let moved = self
             .change(index, |tree, pages| tree.relocate(pages, spot, fence, WritePager::fits_below));
         moved.map(|()| true)
+    }
+
+    /// Writes the leaves of a stretch anew into fewer, `pages_max` full ones at most, if its table
+    /// is still there. None: there is no room for one within `room_pages`.
+    pub fn repack(
+        &mut self,
+        table: TableId,
+        stretch: &Stretch,
+        pages_max: usize,
+        room_pages: usize,
+    ) -> Result<Option<Repacked>> {
+        let Some(index) = self.catalog.find_id(table) else { return Ok(Some(Repacked::default())) };
+        // The branches above are copied too, and of each level one that is merged; and a last leaf.
+        let others = 2 * usize::from(self.tree(index).level) + 1;
+        let pages_max = pages_max.min(room_pages.saturating_sub(others));
+        if pages_max == 0 {
+            return Ok(None);
+        }
+        self.change(index, |tree, pages| tree.repack(pages, stretch, pages_max)).map(Some)
     }
 
     /// Changes one tree. An error may leave it half changed: only the end of the request mends

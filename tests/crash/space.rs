@@ -24,11 +24,12 @@ pub const KINDS: [Failure; 5] =
 
 /// What the workload did in all its runs.
 static MOVED: AtomicU64 = AtomicU64::new(0);
+static SAVED: AtomicU64 = AtomicU64::new(0);
 static FREED: AtomicU64 = AtomicU64::new(0);
 
-/// Pages moved and bytes cut off, so that nobody takes idle steps for a proof.
-pub fn compacted() -> (u64, u64) {
-    (MOVED.load(Relaxed), FREED.load(Relaxed))
+/// Pages copied, leaves saved and bytes cut off, so that nobody takes idle steps for a proof.
+pub fn compacted() -> [u64; 3] {
+    [&MOVED, &SAVED, &FREED].map(|count| count.load(Relaxed))
 }
 
 /// Steps of a compaction between commits that fill the store, empty it and change what is left.
@@ -38,12 +39,17 @@ pub fn compaction(run: &Run<'_>, dice: &mut Dice) {
         ops.extend((0..4).map(|_| large(dice)));
         run.ledger.commit(run.store, ops, Durability::Sync);
         run.ledger.settle(run.store, Store::checkpoint);
-        run.ledger.commit(run.store, vec![emptied(dice)], Durability::Sync);
+        if dice.once_in(2) {
+            thin(run.ledger, run.store);
+        } else {
+            run.ledger.commit(run.store, vec![emptied(dice)], Durability::Sync);
+        }
         let held = dice.once_in(3).then(|| run.store.snapshot());
-        for _ in 0..3 + dice.below(9) {
+        for _ in 0..4 + dice.below(20) {
             let step = run.store.compact(Budget::pages(1 + dice.below(40)));
             let step = step.expect("the disk is well");
             MOVED.fetch_add(step.pages_moved, Relaxed);
+            SAVED.fetch_add(step.leaves_saved, Relaxed);
             FREED.fetch_add(step.bytes_freed, Relaxed);
             if step.is_done {
                 break;
@@ -67,10 +73,30 @@ pub fn emptied(dice: &mut Dice) -> Op {
     Op::RemoveRange { table: 0, from, to: Bound::Unbounded }
 }
 
+/// Makes leaves that leave much room: their entries came in no order, and half of them went.
+fn thin(ledger: &Ledger, store: &Store) {
+    let key = |n: usize| format!("thin{:03}", n * 193 % 500).into_bytes();
+    let value = |n: usize| vec![n as u8; 400].into();
+    let inserts = (0..500).map(|n| Op::Insert { table: 0, key: key(n), value: value(n) });
+    ledger.commit(store, inserts.collect(), Durability::Sync);
+    let removals = (0..500).step_by(2).map(|n| Op::Remove { table: 0, key: key(n) });
+    ledger.commit(store, removals.collect(), Durability::Sync);
+}
+
 /// A store with something in it, in its log and in its page file.
 pub fn filled(disk: &SimDisk, dice: &mut Dice) -> (Store, Model) {
+    filled_behind(disk, dice, |_, _| ())
+}
+
+/// The same, with something else in it before.
+fn filled_behind(
+    disk: &SimDisk,
+    dice: &mut Dice,
+    before: impl FnOnce(&Ledger, &Store),
+) -> (Store, Model) {
     let store = options().open_simulated(disk).expect("a new store");
     let ledger = Ledger::new(disk);
+    before(&ledger, &store);
     for _ in 0..3 {
         let mut ops: Vec<Op> = (0..120).map(|_| DEAL.insert(dice)).collect();
         ops.extend((0..3).map(|_| large(dice)));
@@ -162,8 +188,14 @@ pub fn fail_backup() {
     println!("backup: {struck} failures injected");
 }
 
-/// Every operation and read of a compaction failing.
+/// Every operation and read of a compaction failing, of one that moves pages and one that puts
+/// leaves together.
 pub fn fail_compaction() {
+    fail_compaction_of(filled);
+    fail_compaction_of(|disk, dice| filled_behind(disk, dice, thin));
+}
+
+fn fail_compaction_of(filled: impl Fn(&SimDisk, &mut Dice) -> (Store, Model)) {
     let mut struck = 0;
     for (failure, sticky) in KINDS.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
         for nth in 0.. {

@@ -38,6 +38,18 @@ impl WritePager {
         self.space.pages_below()
     }
 
+    /// How many pages there is room for: free ones below the fence, and with a ceiling those that
+    /// the file may grow by up to there. Where it may not, free pages stand in for what the
+    /// reserve lacks.
+    pub fn room_pages(&self, ceiling: Option<PageId>) -> u32 {
+        let (free, end) = (self.space.pages_below(), self.space.end());
+        if let Some(ceiling) = ceiling {
+            return free + ceiling.0.saturating_sub(end);
+        }
+        let tail = self.file_pages.saturating_sub(end);
+        free.saturating_sub(self.reserve_pages().saturating_sub(tail))
+    }
+
     /// From now on pages from `fence` on are given out only when there are no others; none lifts
     /// that.
     pub fn set_fence(&mut self, fence: Option<PageId>) {

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Limit, Resource, Result},
     options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
     publish::Version,
-    tree::{Tree, model_pages::ModelPages},
+    tree::{Tree, model_pages::ModelPages, repack::Stretch},
 };
 
 #[test]
@@ -62,6 +62,9 @@ fn use_all(world: &mut World) -> Result<()> {
     }
     drop(tree.merge(pages, sorted.into_iter().map(Ok)));
     drop(tree.remove_range(pages, Bound::Included(slices[0]), Bound::Excluded(slices[1])));
+    for key in keys {
+        drop(tree.repack(pages, &Stretch { key, leaves: 9, needed: 0 }, 4));
+    }
     tree.clear(pages)
 }
 
