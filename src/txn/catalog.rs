@@ -33,6 +33,7 @@ pub struct TableTypes {
 
 impl TableTypes {
     /// Whether both hashes are equal; names do not count.
+    #[inline]
     pub fn matches(&self, key: u64, value: u64) -> bool {
         (self.key, self.value) == (key, value)
     }
@@ -146,14 +147,20 @@ impl Catalog {
     }
 
     /// The index of the table `name`, whose hash is `hash`. Cost: a binary search over hashes.
+    // Inlined, as what it needs below: a reader in a loop asks for its table with every get.
+    #[inline]
     pub fn find(&self, hash: u64, name: &str) -> Option<usize> {
         let by_hash = &self.names.by_hash;
-        let start = by_hash.partition_point(|&(other, _)| other < hash);
-        by_hash[start..]
-            .iter()
-            .take_while(|&&(other, _)| other == hash)
-            .map(|&(_, index)| index as usize)
-            .find(|&index| *self.names.entries[index].name == *name)
+        let mut at = by_hash.partition_point(|&(other, _)| other < hash);
+        while let Some(&(other, index)) = by_hash.get(at)
+            && other == hash
+        {
+            if *self.entry(index as usize).name == *name {
+                return Some(index as usize);
+            }
+            at += 1;
+        }
+        None
     }
 
     /// As [`find`](Self::find), for a name whose hash is not known yet.
@@ -167,6 +174,7 @@ impl Catalog {
     }
 
     /// The table at `index`, without its tree.
+    #[inline]
     pub fn entry(&self, index: usize) -> &TableEntry {
         &self.names.entries[index]
     }
