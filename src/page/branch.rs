@@ -21,7 +21,7 @@ use crate::error::Result;
 
 mod search;
 
-pub use search::child_of;
+pub use search::Search;
 
 const _: () = assert!(ARRAYS.start(CHILDREN, 1).is_multiple_of(CHILD_BYTES));
 

@@ -1,8 +1,8 @@
 //! Leaves: entries in key order, found by the hash of their key or by order.
-//! Owns: [`Leaf`], [`LeafMut`] and the layout: header, one-byte tags, 16-bit cell offsets, 32-bit
-//! heads (see [`heads`](super::heads)), free space, cells. Cells hold whole keys and values, so
-//! that a scan lends them; the common prefix is skipped when comparing, and read from the first
-//! key.
+//! Owns: [`Leaf`], [`Lookup`], [`LeafMut`] and the layout: header, one-byte tags, 16-bit cell
+//! offsets, 32-bit heads (see [`heads`](super::heads)), free space, cells. Cells hold whole keys
+//! and values, so that a scan lends them; the common prefix is skipped when comparing, and read
+//! from the first key.
 //! Keeps I9: a damaged page gives an error or a wrong entry, never a panic.
 //! Absent on purpose: what to do when a page is full; that is the tree's.
 
@@ -20,7 +20,10 @@ use super::{
     split::balanced_cut,
     tags::{TAGS_AT_ONCE, matches, tag},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    storage::map::{LINE_BYTES, prefetch_at},
+};
 
 pub(super) const TAGS: usize = 0;
 pub(super) const OFFSETS: usize = 1;
@@ -36,16 +39,73 @@ pub struct Leaf<'p> {
     count: usize,
 }
 
-/// The value of `key`, if it is in the leaf in a page that [`expect`](super::expect) has let pass:
-/// as [`Leaf::get`] says, but nobody asks whether its arrays end before its cells begin.
-#[allow(clippy::inline_always, reason = "as of a branch")]
-#[inline(always)]
-pub fn value_of<'p>(
-    page: &'p [u8],
-    key: &[u8],
-    resolve: &impl Resolve<'p>,
-) -> Result<Option<CellValue<'p>>> {
-    Leaf { page, count: expected_header(page)?.count }.get(key, resolve)
+/// A lookup that has seen the header and the first tags.
+#[derive(Clone, Copy)]
+pub struct Lookup<'p> {
+    leaf: Leaf<'p>,
+    tag: u8,
+    /// The first tags that equal it; see [`matches`].
+    hits: u64,
+}
+
+impl<'p> Lookup<'p> {
+    /// Begins the lookup of `key` in the leaf in a page that [`expect`](super::expect) has let
+    /// pass: nobody asks whether its arrays end before its cells begin.
+    #[allow(clippy::inline_always, reason = "as of a branch")]
+    #[inline(always)]
+    pub fn begin(page: &'p [u8], key: &[u8]) -> Result<Lookup<'p>> {
+        Ok(Leaf { page, count: expected_header(page)?.count }.lookup(key))
+    }
+
+    /// Starts to fetch the cell that is likely to be the key's.
+    #[inline]
+    pub fn prefetch(&self) {
+        let i = self.hits.trailing_zeros() as usize;
+        if i < self.leaf.count
+            && let Ok(at) = self.leaf.place(i)
+        {
+            // The key, and where the value begins.
+            prefetch_at(self.leaf.page, at);
+            prefetch_at(self.leaf.page, at + LINE_BYTES);
+        }
+    }
+
+    /// The index and the value of `key`, if it is there.
+    #[allow(clippy::inline_always, reason = "as of a branch")]
+    #[inline(always)]
+    pub fn entry(
+        self,
+        key: &[u8],
+        resolve: &impl Resolve<'p>,
+    ) -> Result<Option<(usize, CellValue<'p>)>> {
+        let Lookup { leaf, tag, mut hits } = self;
+        let mut first = 0;
+        loop {
+            while hits != 0 {
+                let i = first + hits.trailing_zeros() as usize;
+                if i >= leaf.count {
+                    return Ok(None);
+                }
+                match Cell::read_short(leaf.page, leaf.place(i)?) {
+                    Some((other, value)) if is_same(other, key) => {
+                        return Ok(Some((i, CellValue::Inline(value))));
+                    }
+                    Some(_) => {}
+                    None => {
+                        if let Some(value) = leaf.value_if(i, key, resolve)? {
+                            return Ok(Some((i, value)));
+                        }
+                    }
+                }
+                hits &= hits - 1;
+            }
+            first += TAGS_AT_ONCE;
+            if first >= leaf.count {
+                return Ok(None);
+            }
+            hits = matches(leaf.page, ARRAYS.start(TAGS, leaf.count) + first, tag);
+        }
+    }
 }
 
 impl<'p> Leaf<'p> {
@@ -72,51 +132,17 @@ impl<'p> Leaf<'p> {
     }
 
     /// The index of `key`, for a point get; touches only the cells of keys of the same tag.
-    #[inline]
     pub fn find(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Option<usize>> {
-        Ok(self.find_value(key, resolve)?.map(|(i, _)| i))
+        Ok(self.lookup(key).entry(key, resolve)?.map(|(i, _)| i))
     }
 
-    /// The value of `key`, like [`find`](Self::find) and [`value`](Self::value) at the cost of one.
-    #[inline]
-    pub fn get(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Option<CellValue<'p>>> {
-        Ok(self.find_value(key, resolve)?.map(|(_, value)| value))
-    }
-
-    /// The index and the value of `key`.
-    #[inline]
-    fn find_value(
-        self,
-        key: &[u8],
-        resolve: &impl Resolve<'p>,
-    ) -> Result<Option<(usize, CellValue<'p>)>> {
+    /// Begins a lookup.
+    #[allow(clippy::inline_always, reason = "as of a branch")]
+    #[inline(always)]
+    fn lookup(self, key: &[u8]) -> Lookup<'p> {
         let tag = tag(key);
-        let mut first = 0;
-        loop {
-            let mut hits = matches(self.page, ARRAYS.start(TAGS, self.count) + first, tag);
-            while hits != 0 {
-                let i = first + hits.trailing_zeros() as usize;
-                if i >= self.count {
-                    return Ok(None);
-                }
-                match Cell::read_short(self.page, self.place(i)?) {
-                    Some((other, value)) if is_same(other, key) => {
-                        return Ok(Some((i, CellValue::Inline(value))));
-                    }
-                    Some(_) => {}
-                    None => {
-                        if let Some(value) = self.value_if(i, key, resolve)? {
-                            return Ok(Some((i, value)));
-                        }
-                    }
-                }
-                hits &= hits - 1;
-            }
-            first += TAGS_AT_ONCE;
-            if first >= self.count {
-                return Ok(None);
-            }
-        }
+        let hits = matches(self.page, ARRAYS.start(TAGS, self.count), tag);
+        Lookup { leaf: self, tag, hits }
     }
 
     /// The value of entry `i`, which has a long part, if its key is `key`.
@@ -130,18 +156,6 @@ impl<'p> Leaf<'p> {
     ) -> Result<Option<CellValue<'p>>> {
         let cell = self.cell(i)?;
         Ok(cell.key.equals(key, resolve)?.then_some(cell.value))
-    }
-
-    /// Where the key and the value of `key` begin, if it is here: a guess by its tag, for who wants
-    /// to fetch them ahead.
-    #[inline]
-    pub fn likely_cell(self, key: &[u8]) -> Option<&'p [u8]> {
-        let hits = matches(self.page, ARRAYS.start(TAGS, self.count), tag(key));
-        let i = hits.trailing_zeros() as usize;
-        if i >= self.count {
-            return None;
-        }
-        self.page.get(self.place(i).ok()?..)
     }
 
     /// The index of `key`, or where it would be inserted; like `slice::binary_search`.

@@ -209,6 +209,12 @@ impl Pager {
         self.map.as_ref()?.bytes(page.offset(self.page_bytes), len)
     }
 
+    /// As [`mapped`](Self::mapped), a page.
+    #[inline]
+    fn piece(&self, page: PageId) -> Option<&[u8]> {
+        self.map.as_ref()?.piece(page.0, self.page_bytes as u32)
+    }
+
     #[inline]
     fn framed(&self, page: PageId, frame: FrameId, len: usize) -> Result<&[u8]> {
         let bytes = self.frames.bytes(frame);
@@ -278,11 +284,7 @@ impl Pager {
     /// A page that is in the map, and verified.
     #[inline]
     fn clean_page(&self, page: PageId) -> Option<&[u8]> {
-        if self.slots.load(page.0) == Slot::Clean {
-            self.map.as_ref()?.piece(page.0, self.page_bytes as u32)
-        } else {
-            None
-        }
+        if self.slots.load(page.0) == Slot::Clean { self.piece(page) } else { None }
     }
 
     #[inline(never)]
@@ -375,7 +377,7 @@ impl Pages for Pager {
     fn prefetch(&self, page: PageId) {
         let bytes = match self.slots.load(page.0) {
             Slot::Frame(frame) => self.framed(page, frame, self.page_bytes).ok(),
-            Slot::Clean | Slot::Cold => self.mapped(page, self.page_bytes),
+            Slot::Clean | Slot::Cold => self.piece(page),
         };
         if let Some(bytes) = bytes {
             // The header with the first tags or heads; then mostly a leaf's offsets.

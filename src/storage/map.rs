@@ -14,7 +14,7 @@ use memmap2::MmapMut;
 use memmap2::{Advice, MmapOptions, MmapRaw as Mapping};
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
-use std::{fs::File, slice};
+use std::{fs::File, hint, slice};
 
 #[cfg(loom)]
 pub use modeled::Mapping;
@@ -120,6 +120,9 @@ impl Map {
         self.raw.touch(offset, len);
         // SAFETY: as in `bytes`: offset <= end <= valid_bytes.
         let start = unsafe { self.raw.as_ptr().add(offset) };
+        // SAFETY: inside a mapping. Said, so that nobody asks whether the slice is none (measured:
+        // 3 instructions of every page of a get).
+        unsafe { hint::assert_unchecked(!start.is_null()) };
         // SAFETY: as in `bytes`.
         Some(unsafe { slice::from_raw_parts(start, len) })
     }
@@ -136,7 +139,7 @@ impl Map {
         if let Some(ahead) = &mut *lock(&self.ahead_bytes) {
             *ahead = bytes.min(*ahead);
         }
-        // Release: pairs with the Acquire in `bytes`.
+        // Release: pairs with the Acquire in `bytes` and `piece`.
         self.valid_bytes.store(bytes, Ordering::Release);
     }
 }

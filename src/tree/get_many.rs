@@ -5,8 +5,8 @@
 use super::{Tree, resolver};
 use crate::{
     error::Result,
-    page::{Child, branch::Branch, leaf::Leaf},
-    pager::{LINE_BYTES, Pages, prefetch},
+    page::{Child, branch::Search, leaf::Lookup},
+    pager::Pages,
 };
 
 /// How many lookups go down together: enough to fill the CPU's queue of misses, few enough that
@@ -30,17 +30,14 @@ impl Tree {
         let resolve = resolver(pages, self.table);
         for (keys, values) in keys.chunks(GROUP).zip(values.chunks_mut(GROUP)) {
             let children = self.walk_group(pages, root, keys)?;
-            let mut leaves = [None; GROUP];
-            for ((child, key), leaf) in children.iter().zip(keys).zip(&mut leaves) {
-                let found = Leaf::new(pages.page(*child, self.table, 0)?)?;
-                if let Some(cell) = found.likely_cell(key) {
-                    prefetch(cell);
-                    prefetch(cell.get(LINE_BYTES..).unwrap_or(cell));
-                }
-                *leaf = Some(found);
+            let mut lookups = [None; GROUP];
+            for ((lookup, child), key) in lookups.iter_mut().zip(children).zip(keys) {
+                let begun = Lookup::begin(pages.page(child, self.table, 0)?, key)?;
+                begun.prefetch();
+                *lookup = Some(begun);
             }
-            for ((leaf, key), value) in leaves.into_iter().flatten().zip(keys).zip(values) {
-                if let Some(found) = leaf.get(key, &resolve)? {
+            for ((lookup, key), value) in lookups.into_iter().flatten().zip(keys).zip(values) {
+                if let Some((_, found)) = lookup.entry(key, &resolve)? {
                     *value = Some(found.resolve(&resolve)?);
                 }
             }
@@ -67,18 +64,25 @@ impl Tree {
         keys: &[K],
     ) -> Result<[Child; GROUP]> {
         let mut at = [root; GROUP];
+        let mut searches = [None; GROUP];
         let resolve = resolver(pages, self.table);
         for level in (1..=self.level).rev() {
-            // At the root all keys look at the same lines, which the first one fetches.
-            if level < self.level {
-                for (child, key) in at.iter().zip(keys) {
-                    Branch::new(pages.page(*child, self.table, level)?)?.prefetch(key.as_ref());
-                }
+            let mut page = None;
+            for ((search, child), key) in searches.iter_mut().zip(at).zip(keys) {
+                let bytes = match page {
+                    Some(root) if level == self.level => root,
+                    _ => pages.page(child, self.table, level)?,
+                };
+                page = Some(bytes);
+                let begun = Search::begin(bytes, key.as_ref())?;
+                begun.prefetch_heads();
+                *search = Some(begun);
             }
-            for (child, key) in at.iter_mut().zip(keys) {
-                let branch = Branch::new(pages.page(*child, self.table, level)?)?;
-                *child = branch.child(branch.child_index(key.as_ref(), &resolve)?)?;
-                pages.prefetch(child.page);
+            for ((child, search), key) in at.iter_mut().zip(searches).zip(keys) {
+                if let Some(search) = search {
+                    *child = search.child(key.as_ref(), &resolve)?;
+                    pages.prefetch(child.page);
+                }
             }
         }
         Ok(at)

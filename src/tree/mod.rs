@@ -29,9 +29,9 @@ use crate::{
     options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
     page::{
         Child, PageId, Run,
-        branch::{Branch, child_of},
+        branch::{Branch, Search},
         cell::{NewKey, NewValue, Resolve, key_inline_max, value_inline_max},
-        leaf::{Leaf, value_of},
+        leaf::{Leaf, Lookup},
     },
     pager::{LINE_BYTES, Pages, PagesMut, TableId, prefetch_at},
 };
@@ -161,15 +161,15 @@ impl Tree {
             let bytes = pages.page(child, self.table, level)?;
             // The rest of the samples is on its way beside the header.
             prefetch_at(bytes, LINE_BYTES);
-            child = child_of(bytes, key, &resolve)?;
+            child = Search::begin(bytes, key)?.child(key, &resolve)?;
             level -= 1;
         }
         let bytes = pages.page(child, self.table, 0)?;
         // The lines of most cells' offsets are on their way beside that of the header and the tags.
         prefetch_at(bytes, LINE_BYTES);
         prefetch_at(bytes, 2 * LINE_BYTES);
-        match value_of(bytes, key, &resolve)? {
-            Some(value) => Ok(Some(value.resolve(&resolve)?)),
+        match Lookup::begin(bytes, key)?.entry(key, &resolve)? {
+            Some((_, value)) => Ok(Some(value.resolve(&resolve)?)),
             None => Ok(None),
         }
     }

@@ -1,6 +1,6 @@
 //! The search of a branch: for which child the heads decide, and for which they do not.
-//! Owns: the ways from a key to its child. Every descent passes here, so each looks at no more of
-//! the page than it needs, and branches on none of it but where heads are equal.
+//! Owns: [`Search`]. Every descent passes here, so it looks at no more of the page than it needs,
+//! and branches on none of it but where heads are equal.
 //! Keeps I9: whatever the header says, each access is checked against the page's length.
 
 use super::{
@@ -26,15 +26,57 @@ const _: () = assert!(ARRAYS.start(HEADS, 1).is_multiple_of(LINE_BYTES));
 /// The heads that the header takes the place of in the first line of samples.
 const HEADER_HEADS: usize = HEADER_BYTES / HEAD_BYTES;
 
-/// The child whose keys `key` is among, of the branch in a page that
-/// [`expect`](super::super::expect) has let pass; an error if there is no child.
-#[allow(clippy::inline_always, reason = "as of `Branch::new`")]
-#[inline(always)]
-pub fn child_of<'p>(page: &'p [u8], key: &[u8], resolve: &impl Resolve<'p>) -> Result<Child> {
-    let branch = Branch::expected(page)?;
-    match branch.search_heads(key) {
-        (i, true) => branch.child_at(i),
-        (i, false) => undecided_child(page, i, key, resolve),
+/// A search that has seen the header and the samples: what it looks at next is on its way into the
+/// CPU's cache.
+#[derive(Clone, Copy)]
+pub struct Search<'p> {
+    branch: Branch<'p>,
+    /// The head of the key and its group; none if the key does not begin as all separators do.
+    aim: Option<(u32, usize)>,
+}
+
+impl<'p> Search<'p> {
+    /// Begins the search for `key` in the branch in a page that
+    /// [`expect`](super::super::expect) has let pass: nobody asks whether its arrays end before its
+    /// cells begin.
+    #[allow(clippy::inline_always, reason = "as of `Branch::new`")]
+    #[inline(always)]
+    pub fn begin(page: &'p [u8], key: &[u8]) -> Result<Search<'p>> {
+        Ok(Branch::expected(page)?.search(key))
+    }
+
+    /// Starts to fetch the heads, too, for who leaves the search for a while.
+    #[inline]
+    pub fn prefetch_heads(&self) {
+        if let Some((_, group)) = self.aim {
+            prefetch_at(self.branch.page, self.branch.heads + LINE_BYTES * group);
+        }
+    }
+
+    /// The child whose keys `key` is among; an error if there is no child.
+    #[allow(clippy::inline_always, reason = "as of `Branch::new`")]
+    #[inline(always)]
+    pub fn child(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<Child> {
+        match self.last_not_greater() {
+            (i, true) => self.branch.child_at(i),
+            (i, false) => undecided_child(self.branch.page, i, key, resolve),
+        }
+    }
+
+    /// Where the last head is that is not greater than that of the key, and whether it decides: it
+    /// is one of a child, and smaller.
+    #[allow(clippy::inline_always, reason = "as of `Branch::new`")]
+    #[inline(always)]
+    fn last_not_greater(self) -> (usize, bool) {
+        // Groups are whole cache lines.
+        let Branch { page, count, heads, .. } = self.branch;
+        let lines = page.as_chunks().0;
+        let Some((head, group)) = self.aim else { return (0, false) };
+        let Some(line) = lines.get(heads / LINE_BYTES + group) else { return (0, false) };
+        let after = not_greater(line, head);
+        let i = (SAMPLE_EVERY * group + after).wrapping_sub(1);
+        let last = line.as_chunks().0.get(after.wrapping_sub(1));
+        (i, i < count && last.is_some_and(|last| u32::from_le_bytes(*last) != head))
     }
 }
 
@@ -50,8 +92,16 @@ fn undecided_child<'p>(
 }
 
 impl<'p> Branch<'p> {
-    /// The branch in a page that [`expect`](super::super::expect) has let pass, for a search alone:
-    /// nobody asks whether its arrays end before its cells begin.
+    /// The index of the child whose keys `key` is among; an error if there is no child.
+    #[inline]
+    pub fn child_index(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<usize> {
+        match self.search(key).last_not_greater() {
+            (i, true) => Ok(i),
+            (i, false) => Branch::undecided(self.page, i, key, resolve),
+        }
+    }
+
+    /// The branch in a page whose kind is known, for a search alone.
     #[allow(clippy::inline_always, reason = "as of `new`")]
     #[inline(always)]
     fn expected(page: &'p [u8]) -> Result<Branch<'p>> {
@@ -65,40 +115,22 @@ impl<'p> Branch<'p> {
         }
     }
 
-    /// The index of the child whose keys `key` is among; an error if there is no child.
-    #[inline]
-    pub fn child_index(self, key: &[u8], resolve: &impl Resolve<'p>) -> Result<usize> {
-        match self.search_heads(key) {
-            (i, true) => Ok(i),
-            (i, false) => Branch::undecided(self.page, i, key, resolve),
-        }
-    }
-
-    /// Where the last head is that is not greater than that of `key`, and whether it decides: it is
-    /// one of a child, and smaller.
+    /// Begins a search.
     #[allow(clippy::inline_always, reason = "as of `new`")]
     #[inline(always)]
-    fn search_heads(self, key: &[u8]) -> (usize, bool) {
+    fn search(self, key: &[u8]) -> Search<'p> {
         let rest = if self.prefix.is_empty() {
             // Of random keys most prefixes are, and the comparison is a call.
             key
         } else if let Some(rest) = key.strip_prefix(self.prefix) {
             rest
         } else {
-            return (0, false);
+            return Search { branch: self, aim: None };
         };
         let head = head(rest);
         let group = self.group(head);
         self.prefetch_children(group);
-        // Groups are whole cache lines.
-        let lines = self.page.as_chunks().0;
-        let Some(line) = lines.get(self.heads / LINE_BYTES + group) else {
-            return (0, false);
-        };
-        let after = not_greater(line, head);
-        let i = (SAMPLE_EVERY * group + after).wrapping_sub(1);
-        let last = line.as_chunks().0.get(after.wrapping_sub(1));
-        (i, i < self.count && last.is_some_and(|last| u32::from_le_bytes(*last) != head))
+        Search { branch: self, aim: Some((head, group)) }
     }
 
     /// The index of the child where heads do not decide. The last head that is not greater is head
@@ -157,13 +189,5 @@ impl<'p> Branch<'p> {
         for line in 0..=SAMPLE_EVERY * CHILD_BYTES / LINE_BYTES {
             prefetch_at(self.page, start + line * LINE_BYTES);
         }
-    }
-
-    /// Starts to fetch what [`child_index`](Self::child_index) of `key` looks at next.
-    #[inline]
-    pub fn prefetch(self, key: &[u8]) {
-        let group = self.group(head(key.get(self.prefix.len()..).unwrap_or(&[])));
-        prefetch_at(self.page, self.heads + HEAD_BYTES * SAMPLE_EVERY * group);
-        self.prefetch_children(group);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Random, Runs, SHAPES, SIZES, Shape, page};
 use crate::page::{
     Child, HEADER_BYTES, Kind, PageId,
-    branch::{Branch, BranchMut, Separator, child_of, shortest_separator},
+    branch::{Branch, BranchMut, Search, Separator, shortest_separator},
     cell::{NewKey, PREFIX_MAX, RUN_KEY_START_BYTES, key_inline_max},
 };
 
@@ -55,7 +55,7 @@ fn probe(branch: Branch<'_>, runs: &Runs, entries: &Entries, key: &[u8]) {
     let expected = entries.iter().skip(1).filter(|(separator, _)| separator.as_slice() <= key);
     let (resolve, expected) = (|run| runs.get(run), expected.count());
     assert_eq!(branch.child_index(key, &resolve).unwrap(), expected);
-    let child = child_of(branch.page, key, &resolve).unwrap();
+    let child = Search::begin(branch.page, key).unwrap().child(key, &resolve).unwrap();
     assert_eq!(child, branch.child(expected).unwrap());
 }
 

@@ -3,8 +3,8 @@
 use super::{Random, Runs, SHAPES, SIZES, Shape, page};
 use crate::page::{
     Child, Kind, PageId,
-    branch::{Branch, BranchMut, child_of},
-    leaf::{Leaf, LeafMut, value_of},
+    branch::{Branch, BranchMut, Search},
+    leaf::{Leaf, LeafMut, Lookup},
     seal, verify,
 };
 
@@ -44,7 +44,6 @@ fn read_leaf(leaf: Leaf<'_>, runs: &Runs, keys: &[Vec<u8>]) {
     let resolve = |run| runs.get(run);
     for key in keys {
         let _ = leaf.find(key, &resolve);
-        let _ = leaf.get(key, &resolve);
         if let Ok(Ok(i) | Err(i)) = leaf.search(key, &resolve) {
             assert!(i <= leaf.len());
         }
@@ -59,8 +58,14 @@ fn read_leaf(leaf: Leaf<'_>, runs: &Runs, keys: &[Vec<u8>]) {
 fn get(page: &[u8], runs: &Runs, keys: &[Vec<u8>]) {
     let resolve = |run| runs.get(run);
     for key in keys {
-        let _ = child_of(page, key, &resolve);
-        let _ = value_of(page, key, &resolve);
+        if let Ok(search) = Search::begin(page, key) {
+            search.prefetch_heads();
+            let _ = search.child(key, &resolve);
+        }
+        if let Ok(lookup) = Lookup::begin(page, key) {
+            lookup.prefetch();
+            let _ = lookup.entry(key, &resolve);
+        }
     }
 }
 

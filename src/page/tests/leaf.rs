@@ -5,7 +5,7 @@ use crate::page::{
     HEADER_BYTES, Kind,
     cell::{RUN_KEY_START_BYTES, key_inline_max, value_inline_max},
     filling::Filling,
-    leaf::{ARRAYS, CellKey, CellValue, Leaf, LeafMut, value_of},
+    leaf::{ARRAYS, CellKey, CellValue, Leaf, LeafMut, Lookup},
 };
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
@@ -55,10 +55,9 @@ fn probe(leaf: Leaf<'_>, runs: &Runs, entries: &Entries, key: &[u8]) {
     let expected = entries.binary_search_by(|(other, _)| other.as_slice().cmp(key));
     assert_eq!(leaf.search(key, &resolve).unwrap(), expected);
     assert_eq!(leaf.find(key, &resolve).unwrap(), expected.ok());
-    for value in [leaf.get(key, &resolve), value_of(leaf.page, key, &resolve)] {
-        let value = value.unwrap().map(|value| value.resolve(&resolve).unwrap());
-        assert_eq!(value, expected.ok().map(|i| entries[i].1.as_slice()));
-    }
+    let found = Lookup::begin(leaf.page, key).unwrap().entry(key, &resolve).unwrap();
+    let value = found.map(|(_, value)| value.resolve(&resolve).unwrap());
+    assert_eq!(value, expected.ok().map(|i| entries[i].1.as_slice()));
 }
 
 /// Splits a full leaf around one more entry; both halves hold what they should.
