@@ -204,3 +204,6 @@ impl WritePager {
         Ok(frame)
     }
 }
+
+#[cfg(all(test, not(loom), not(shuttle)))]
+mod tests;
