@@ -313,6 +313,15 @@ impl StorageFile for OpenFile {
         super::map::start_writing(&self.file, offset, len);
     }
 
+    fn await_writing(&self, offset: u64, len: u64) -> Result<()> {
+        let waited = super::map::await_writing(&self.file, offset, len);
+        match waited.as_ref().map_err(Errno::from_io_error) {
+            // There is no such call, or it is forbidden: nothing was waited for.
+            Err(Some(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM)) => Ok(()),
+            _ => waited.map_err(self.failed("sync")),
+        }
+    }
+
     fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(self.failed("sync"))
     }

@@ -14,7 +14,7 @@ use memmap2::MmapMut;
 use memmap2::{Advice, MmapOptions, MmapRaw as Mapping};
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
-use std::{fs::File, hint, slice};
+use std::{fs::File, hint, io, slice};
 
 #[cfg(loom)]
 pub use modeled::Mapping;
@@ -176,7 +176,7 @@ impl Map {
         }
     }
 
-    fn map_piece(&self, from: usize, len: usize) -> std::io::Result<()> {
+    fn map_piece(&self, from: usize, len: usize) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         if self.raw.advise_range(Advice::PopulateRead, from, len).is_ok() {
             return Ok(());
@@ -236,17 +236,36 @@ pub fn prefetch_all(bytes: &[u8]) {
 /// crate has.
 #[cfg(target_os = "linux")]
 pub(super) fn start_writing(file: &File, offset: u64, len: u64) {
-    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
+    // What fails of the writing is kept for the next sync.
+    let _ = write_back(file, offset, len, libc::SYNC_FILE_RANGE_WRITE);
+}
+
+/// Waits for what that began; see [`await_writing`](super::StorageFile::await_writing).
+#[cfg(target_os = "linux")]
+pub(super) fn await_writing(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    write_back(file, offset, len, libc::SYNC_FILE_RANGE_WAIT_BEFORE)
+}
+
+#[cfg(target_os = "linux")]
+fn write_back(file: &File, offset: u64, len: u64, what: libc::c_uint) -> io::Result<()> {
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return Ok(()) };
     // SAFETY: the call has no duties: the descriptor is open while `file` is borrowed, and it
-    // touches no memory of this process. What fails of the writing is kept for the next sync.
-    let _ = unsafe {
-        libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE)
-    };
+    // touches no memory of this process.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, what) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// As above, where there is no such call.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn start_writing(_: &File, _: u64, _: u64) {}
+
+/// As above, where there is no such call.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn await_writing(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
+}
 
 /// A page of memory that is zero in every process that is forked off; none where the kernel cannot.
 #[cfg(target_os = "linux")]

@@ -79,6 +79,14 @@ pub trait StorageFile: Send + Sync + 'static {
     /// Has what was written to `len` bytes at `offset` begin its way to the device. A hint, which
     /// waits for nothing and promises nothing: only a sync does, and it alone tells what failed.
     fn start_writing(&self, _offset: u64, _len: u64) {}
+    /// Waits until the device has taken what [`start_writing`](Self::start_writing) began there. It
+    /// is no more durable than before, but who syncs another file does not wait behind it.
+    ///
+    /// # Errors
+    /// To be taken as a failed sync: what failed may be kept from the sync that follows.
+    fn await_writing(&self, _offset: u64, _len: u64) -> Result<()> {
+        Ok(())
+    }
     /// Makes everything written before this call durable, and the length with it.
     fn sync(&self) -> Result<()>;
     /// Takes the advisory lock of this file, waiting up to `timeout`; it goes when the file is

@@ -29,7 +29,7 @@ pub enum Failure {
     Interrupted,
     /// EIO of a write that was done whole.
     Late,
-    /// EIO of a sync of a file or of the directory. What it was to sync may be on the disk or not,
+    /// EIO of a sync of a file or of the directory, or of a wait for the device. What it was to sync may be on the disk or not,
     /// and a later sync that succeeds does not change that.
     Sync,
     /// EIO of a read.
@@ -48,6 +48,7 @@ pub enum Deed {
     Remove,
     Sync,
     SyncDir,
+    AwaitWriting,
 }
 
 impl Deed {
@@ -61,7 +62,7 @@ impl Deed {
             Deed::Create => "create",
             Deed::Rename => "rename",
             Deed::Remove => "remove",
-            Deed::Sync | Deed::SyncDir => "sync",
+            Deed::Sync | Deed::SyncDir | Deed::AwaitWriting => "sync",
         }
     }
 }
@@ -72,7 +73,9 @@ impl Failure {
             Failure::Io => deed != Deed::Read,
             Failure::NoSpace => matches!(deed, Deed::Write | Deed::Grow | Deed::Create),
             Failure::ShortWrite | Failure::Interrupted | Failure::Late => deed == Deed::Write,
-            Failure::Sync => matches!(deed, Deed::Sync | Deed::SyncDir),
+            Failure::Sync => {
+                matches!(deed, Deed::Sync | Deed::SyncDir | Deed::AwaitWriting)
+            }
             Failure::Read => deed == Deed::Read,
         }
     }

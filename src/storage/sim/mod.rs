@@ -385,6 +385,13 @@ impl StorageFile for OpenFile {
         disk.perform(Deed::Sync, &self.name, Operation::Sync { inode })
     }
 
+    fn await_writing(&self, _: u64, _: u64) -> Result<()> {
+        let mut disk = self.disk.lock();
+        let Some(failure) = disk.faults.strike(Deed::AwaitWriting) else { return Ok(()) };
+        disk.record(Operation::FailedSync { inode: self.inode });
+        Err(injected(Deed::AwaitWriting.verb(), &self.name, failure))
+    }
+
     fn lock(&self, mode: LockMode, timeout: Duration) -> Result<()> {
         self.hold.take(mode, timeout)
     }
