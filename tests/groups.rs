@@ -5,6 +5,7 @@ use recto::{
     Batch, Commit, Durability, Error, Options, Resource, Result, Store, Table, TrySubmitError,
 };
 use std::{
+    collections::BTreeMap,
     sync::{
         Barrier,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -267,4 +268,100 @@ fn commits_are_made_in_the_order_in_which_they_were_accepted() {
     let versions = commits.into_iter().map(|commit| commit.wait().unwrap());
     assert!(versions.eq(2..=501));
     assert!(store.stats().group_requests_max >= 500, "they were one group");
+}
+
+type Model = BTreeMap<u64, Vec<u8>>;
+
+/// A batch of some kind, told by its number, and the rows behind it; none if it is refused.
+fn mixed(number: u64, before: &Model) -> (Batch, Option<Model>) {
+    /// The table has numbers for values.
+    const WRONG: Table<u64, &[u8]> = Table::new("numbers");
+    let (mut batch, mut rows) = (Batch::new(), before.clone());
+    let key = number * 7919 % 300;
+    let mut insert = |batch: &mut Batch, key: u64, len: u64| {
+        let value = vec![number as u8; len as usize];
+        batch.insert(&ROWS, key, &value);
+        rows.insert(key, value);
+    };
+    match number % 10 {
+        3 => {
+            // Found when it is applied, behind a change.
+            insert(&mut batch, key, 40);
+            batch.insert(&WRONG, key, b"undone");
+            return (batch, None);
+        }
+        5 => {
+            batch.remove(&ROWS, key);
+            rows.remove(&key);
+        }
+        7 => {
+            batch.remove_range(&ROWS, key..key + 20);
+            rows.retain(|row, _| !(key..key + 20).contains(row));
+        }
+        // Too long to share its pages.
+        8 => (key..key + 50).for_each(|key| insert(&mut batch, key, 500)),
+        _ => insert(&mut batch, key, number % 90),
+    }
+    (batch, Some(rows))
+}
+
+fn rows(store: &Store) -> Result<Model> {
+    let snapshot = store.snapshot();
+    let table = snapshot.table(&ROWS)?;
+    table.iter()?.map(|row| row.map(|(key, value)| (key, value.to_vec()))).collect()
+}
+
+#[test]
+fn of_batches_in_one_group_each_has_its_version_and_fails_by_itself() -> Result<()> {
+    let (dir, store) = opened(Options::new());
+    store.write(|tx| {
+        tx.table(&Table::<u64, u64>::new("numbers"))?.insert(1, 1)?;
+        (0..300).try_for_each(|key| tx.table(&ROWS)?.insert(key, &[1; 100]).map(drop))
+    })?;
+    let mut model = rows(&store)?;
+    let mut version = store.snapshot().version();
+    // Version by version, as a closure between the batches sees them.
+    for size in [1, 2, 10, 400] {
+        let (commits, seen) = while_held(&store, || {
+            version += 1;
+            let (mut commits, mut seen) = (Vec::new(), Vec::new());
+            for number in 0..size {
+                let (batch, after) = mixed(number, &model);
+                version += u64::from(after.is_some());
+                commits.push((store.submit(batch).unwrap(), after.is_some().then_some(version)));
+                model = after.unwrap_or(model.clone());
+                if number % 25 == 24 {
+                    version += 1;
+                    let look = store.submit_with(|tx| {
+                        let table = tx.table(&ROWS)?;
+                        let rows = table.iter()?;
+                        rows.map(|row| row.map(|(key, value)| (key, value.to_vec()))).collect()
+                    });
+                    seen.push((look.unwrap(), model.clone()));
+                }
+            }
+            (commits, seen)
+        });
+        for (commit, expected) in commits {
+            match (commit.wait(), expected) {
+                (Ok(version), Some(expected)) => assert_eq!(version, expected),
+                (Err(Error::TypeMismatch(_)), None) => {}
+                (answer, expected) => panic!("{answer:?}, not {expected:?}"),
+            }
+        }
+        for (look, expected) in seen {
+            let found: Model = look.wait()?;
+            assert!(found == expected, "a closure sees what came before it");
+        }
+        assert_eq!(store.snapshot().version(), version);
+        assert!(rows(&store)? == model);
+        store.check()?;
+    }
+    assert!(store.stats().group_requests_max >= 400, "they were one group");
+    drop(store);
+    let killed = Options::new().open(dir.path())?;
+    assert!(rows(&killed)? == model, "as the log has it");
+    assert_eq!(killed.snapshot().version(), version);
+    killed.check()?;
+    Ok(())
 }

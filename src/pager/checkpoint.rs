@@ -124,8 +124,8 @@ fn write_meta(pager: &Pager, meta: &Meta, slot: PageId, is_synced: bool) -> Resu
 }
 
 /// Writes pages from their frames to their places, adjoining ones in one call, with only so much
-/// underway to the device at any time. They are sealed in a copy: a published page's bytes are never
-/// touched, not even for a checksum (I1).
+/// underway to the device at any time. They are sealed in a copy: a published page's bytes are
+/// never touched, not even for a checksum (I1).
 fn write_pages(pager: &Pager, pages: &[DirtyPage]) -> Result<(), Failure> {
     let mut sealed = Vec::new();
     // What is written and not begun, and what is begun and not awaited.

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod aside;
 pub mod backup;
 pub mod batch;
+pub mod bundle;
 pub mod catalog;
 pub mod checkpoint;
 pub mod checkpointer;

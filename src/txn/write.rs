@@ -141,12 +141,19 @@ impl WriteState {
     /// Starts a request. It works under the next version, which it takes if it succeeds.
     pub fn begin_request(&mut self) -> Savepoint {
         self.pages.begin_request(Version(self.version.0 + 1));
+        self.join_request();
+        self.savepoint()
+    }
+
+    /// Starts a request that shares the pages of those before it, back to the last that
+    /// [`begin_request`](Self::begin_request) started, and can only be undone with all of them. The
+    /// pages keep the version of the first: nobody sees a version amid a group.
+    pub fn join_request(&mut self) {
         self.request_ops = self.ops.len();
         self.dirty_before = self.pages.dirty_bytes();
         self.request_versions = 1;
         self.large = false;
         self.broken = None;
-        self.savepoint()
     }
 
     fn savepoint(&self) -> Savepoint {
@@ -180,12 +187,28 @@ impl WriteState {
     /// The error that left its trees half changed, also if the closure swallowed it; what came of
     /// writing its pages early.
     pub fn finish_request(&mut self, versions: u64) -> Result<()> {
+        self.finish_joined(versions)?;
+        self.finish_pages()
+    }
+
+    /// As [`finish_request`](Self::finish_request), of one that others may join.
+    ///
+    /// # Errors
+    /// The error that left its trees half changed.
+    pub fn finish_joined(&mut self, versions: u64) -> Result<()> {
         if let Some(broken) = self.broken.take() {
             return Err(broken);
         }
-        self.pages.end_request()?;
         self.version = Version(self.version.0 + versions);
         Ok(())
+    }
+
+    /// No further request joins those that share their pages, and they are kept.
+    ///
+    /// # Errors
+    /// What came of writing pages early.
+    pub fn finish_pages(&mut self) -> Result<()> {
+        self.pages.end_request()
     }
 
     /// Has the request in progress take so many versions, because what it brings was as many

@@ -2,12 +2,13 @@
 //! Owns: [`Writer`] and its loop. Keeps I2 and I11.
 //!
 //! A group is what was in the queue when the writer came to look. Each request is its own
-//! savepoint; the group is one log record. While one group syncs, the next is applied. A request
-//! that outgrew the log ends its group, and the group commits by a checkpoint (the room
-//! `checkpoint`).
+//! savepoint, but short batches share one (the room `bundle`); the group is one log record. While
+//! one group syncs, the next is applied. A request that outgrew the log ends its group, and the
+//! group commits by a checkpoint (the room `checkpoint`).
 
 use super::{
     answer::Home,
+    bundle::Bundle,
     checkpoint::{DurableMark, Job, Outcome},
     checkpointer::Checkpointer,
     metrics::{self, Metrics},
@@ -25,10 +26,7 @@ use crate::{
     event::Event,
     options::{Durability, Options},
     page::PageId,
-    pager::{
-        Pager, Pages,
-        write::{Draw, WritePager},
-    },
+    pager::{Pager, Pages, write::WritePager},
     publish::{Bell, Generation, LAST_WORD, Published, Version},
     sync::{Arc, PlainArc, Twin, is_planted, now, thread},
     wal::{Log, Syncer, record_bytes},
@@ -125,19 +123,21 @@ pub struct Writer {
     group_requests: usize,
     /// When the writer thread wakes by itself.
     alarm: Option<Instant>,
+    /// Batches that were applied together last.
+    pub(super) bundle: Bundle,
     /// A caller serves its own request: it takes none of another's into its group.
-    is_led: bool,
+    pub(super) is_led: bool,
     /// The page file was beyond `size_warning_bytes` when last looked at.
     is_large: bool,
 }
 
 /// What a group has gathered while it is applied.
-struct Gathered {
+pub(super) struct Gathered {
     start: Savepoint,
     began: Instant,
     acks: Acks,
     /// Answers to closures that were undone; they wait for the others.
-    undone: Acks,
+    pub(super) undone: Acks,
     requests: usize,
     needs_sync: bool,
     sync_by: Option<Instant>,
@@ -171,6 +171,7 @@ impl Writer {
             readers,
             group_requests: 1,
             alarm: None,
+            bundle: Bundle::default(),
             is_led: false,
             is_large: false,
         }
@@ -309,6 +310,7 @@ impl Writer {
                 None => break,
             }
         }
+        self.end_bundle(&mut gathered);
         self.group_requests = gathered.requests;
         self.durable.is_room_wanted |= self.state.pages.take_shortage();
         metrics::raise(&self.engine.metrics.group_requests_max, gathered.requests as u64);
@@ -333,24 +335,11 @@ impl Writer {
 
     fn apply(&mut self, request: Request, gathered: &mut Gathered) {
         gathered.requests += 1;
+        if !matches!(request, Request::Batch { .. }) {
+            self.end_bundle(gathered);
+        }
         match request {
-            Request::Batch { batch, promise } => {
-                let point = self.state.begin_request();
-                let durability = batch.durability_or(self.engine.options.durability);
-                self.state.pages.draw_on_reserve(batch.draw());
-                let applied = batch.apply(&mut *self.state);
-                self.state.pages.draw_on_reserve(Draw::Nothing);
-                match applied.and_then(|()| self.state.finish_request(1)) {
-                    Ok(()) => {
-                        let version = self.state.version.0;
-                        self.keep(Box::new(BatchAck { promise, version }), durability, gathered);
-                    }
-                    Err(error) => {
-                        self.undo(point);
-                        gathered.undone.push(Box::new(RefusedAck { promise, error }));
-                    }
-                }
-            }
+            Request::Batch { batch, promise } => self.apply_batch(batch, promise, gathered),
             Request::Closure { mut work, durability } => {
                 let point = self.state.begin_request();
                 let verdict = work.run(&mut WriteTx::new(&mut self.state));
@@ -361,8 +350,9 @@ impl Writer {
                 }
                 match self.state.finish_request(self.state.request_versions()) {
                     Ok(()) => {
-                        let (work, version) = (Some(work), self.state.version.0);
-                        self.keep(Box::new(WorkAck { work, version }), durability, gathered);
+                        let (work, version) = (Some(work), self.state.version);
+                        let ack = WorkAck { work, version: version.0 };
+                        self.keep(Box::new(ack), version, durability, gathered);
                     }
                     Err(error) => {
                         self.undo(point);
@@ -383,8 +373,9 @@ impl Writer {
                 drop(buffered);
                 match committed.and_then(|()| self.state.finish_request(1)) {
                     Ok(()) => {
-                        let version = self.state.version.0;
-                        self.keep(Box::new(BatchAck { promise, version }), durability, gathered);
+                        let version = self.state.version;
+                        let ack = BatchAck { promise, version: version.0 };
+                        self.keep(Box::new(ack), version, durability, gathered);
                     }
                     Err(error) => {
                         self.undo(point);
@@ -396,12 +387,19 @@ impl Writer {
         }
     }
 
-    fn undo(&mut self, point: Savepoint) {
+    pub(super) fn undo(&mut self, point: Savepoint) {
         metrics::add(&self.engine.metrics.failures, 1);
         self.state.undo(point);
     }
 
-    fn keep(&mut self, ack: Box<dyn Acknowledge>, durability: Durability, gathered: &mut Gathered) {
+    /// Notes that a request took `version`, and what it asks of its group.
+    pub(super) fn keep(
+        &mut self,
+        ack: Box<dyn Acknowledge>,
+        version: Version,
+        durability: Durability,
+        gathered: &mut Gathered,
+    ) {
         gathered.acks.push(ack);
         let now = gathered.began;
         match durability {
@@ -409,14 +407,13 @@ impl Writer {
             Durability::EveryCommits(n) => {
                 // What is behind a group that waits for its sync is seen only after that.
                 let durable = self.engine.pipeline.durable();
-                let unsynced =
-                    self.state.version.0.saturating_sub(durable.max(self.sync_promised).0);
+                let unsynced = version.0.saturating_sub(durable.max(self.sync_promised).0);
                 if unsynced >= u64::from(n) {
                     gathered.needs_sync = true;
                 } else if unsynced >= u64::from(n / 2) && durable >= self.sync_asked {
                     // Begun at half, in the background, so that a steady stream seldom waits for
                     // it.
-                    self.sync_asked = self.state.version;
+                    self.sync_asked = version;
                     gathered.sync_by = Some(now);
                 }
             }

@@ -29,8 +29,8 @@ pub enum Failure {
     Interrupted,
     /// EIO of a write that was done whole.
     Late,
-    /// EIO of a sync of a file or of the directory, or of a wait for the device. What it was to sync may be on the disk or not,
-    /// and a later sync that succeeds does not change that.
+    /// EIO of a sync of a file or of the directory, or of a wait for the device. What it was to
+    /// sync may be on the disk or not, and a later sync that succeeds does not change that.
     Sync,
     /// EIO of a read.
     Read,
