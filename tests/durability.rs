@@ -95,6 +95,19 @@ fn an_interval_makes_commits_durable_by_itself() -> Result<()> {
 }
 
 #[test]
+fn an_interval_is_kept_under_load_though_nobody_asks() {
+    let (_dir, store) = opened(Durability::Interval(Duration::from_millis(10)));
+    for _ in 0..10 {
+        commit_from_four_threads(&store, 2000, |_, _| {});
+        let began = Instant::now();
+        while store.stats().durable_version < store.snapshot().version() {
+            assert!(began.elapsed() < Duration::from_secs(30), "it is not synced any more");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
 fn none_waits_for_a_sync_or_a_checkpoint() -> Result<()> {
     let (_dir, store) = opened(Durability::None);
     for key in 0..100 {

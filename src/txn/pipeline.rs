@@ -211,10 +211,7 @@ impl<V> Pipeline<V> {
             self.changed.notify_all();
             return;
         }
-        if group.sync_by.is_some_and(|by| state.sync_by.is_none_or(|earlier| by < earlier)) {
-            state.sync_by = group.sync_by;
-            self.changed.notify_all();
-        }
+        self.sync_until(&mut state, group.sync_by);
         drop(state);
         self.publish(&mut group);
         self.owe(vec![group]);
@@ -428,19 +425,29 @@ impl<V> Pipeline<V> {
         }
     }
 
+    /// Has the log thread sync by then at the latest. A deadline that it were not told of would
+    /// keep later ones from it, too, for they are not earlier.
+    fn sync_until(&self, state: &mut State<V>, by: Option<Instant>) {
+        if by.is_some_and(|by| state.sync_by.is_none_or(|earlier| by < earlier)) {
+            state.sync_by = by;
+            self.changed.notify_all();
+        }
+    }
+
     /// Keeps the answers that are still owed once a group is published: those that say "durable".
     fn owe(&self, groups: Vec<Group<V>>) {
         let mut settled: Acks = Vec::new();
         let mut state = lock(&self.state);
         for group in groups {
-            if let Some(by) = group.sync_by {
-                state.sync_by = Some(state.sync_by.map_or(by, |earlier| earlier.min(by)));
+            if is_planted(Twin::DeadlineUntold) && group.sync_by.is_some() {
+                state.sync_by = state.sync_by.or(group.sync_by);
             }
             // Under the lock, so that a sync that ends now either is seen here or sees the entry.
             if group.last <= self.durable() {
                 settled.extend(group.acks);
                 continue;
             }
+            self.sync_until(&mut state, group.sync_by);
             // Most callers want no more than visibility: a store that never syncs must not keep an
             // answer for each commit.
             let acks: Acks = group.acks.into_iter().filter(|ack| ack.is_awaited()).collect();

@@ -113,3 +113,34 @@ fn a_lone_group_answered_before_it_is_published_is_caught() {
         lone_beside_a_sync();
     });
 }
+
+/// Two groups, published at once, that are to be synced by a time; nobody asks for it.
+fn deadlines() {
+    let store = store(Disk::Right, Root::bare(0, 0));
+    let log_thread = run_log(&store);
+    let (mut second, commit) = ack(&store.home, Promised::Durable, 2);
+    second.is_deaf = true;
+    for (version, acks) in [(1, vec![]), (2, vec![second])] {
+        store.append(version);
+        let mut group = group(Root::bare(version, version), false, acks);
+        group.sync_by = Some(group.began);
+        store.pipeline.hand_over(group);
+    }
+    commit.wait().unwrap();
+    assert_eq!(store.log.synced.load(Relaxed), 2, "answered as durable, but not synced");
+    store.pipeline.end();
+    log_thread.join().unwrap();
+}
+
+#[test]
+fn every_deadline_is_kept() {
+    check("deadlines", deadlines);
+}
+
+#[test]
+fn a_deadline_that_the_log_thread_is_not_told_of_is_caught() {
+    check_deadlocks("lone::a_deadline_that_the_log_thread_is_not_told_of_is_caught", || {
+        plant(Some(Twin::DeadlineUntold));
+        deadlines();
+    });
+}
