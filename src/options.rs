@@ -13,8 +13,14 @@ pub const PAGE_FILE: &str = "pages";
 pub const LOG_PREFIX: &str = "log-";
 /// The file that tells who holds the store: the owner's pid in decimal.
 pub const OWNER_FILE: &str = "owner";
-/// The start of the name of every file that is being made and has no meaning yet; removed at open.
+/// The start of the name of every file that is being made and has no meaning yet.
 pub const TEMPORARY_PREFIX: &str = "tmp-";
+/// What a new page file is called until it is whole.
+pub const NEW_PAGE_FILE: &str = "tmp-pages";
+/// What a file is called for the moment before it loses its name.
+pub const NAMELESS_FILE: &str = "tmp-nameless";
+/// The start of the names of a store that is being restored.
+pub const RESTORE_PREFIX: &str = "tmp-restore-";
 
 /// The start of the name of every file of a damaged store that was set aside: behind it a number
 /// and the name that the file had.

@@ -132,3 +132,17 @@ fn asking_for_durable_brings_a_sync_that_nobody_promised() -> Result<()> {
     assert!(before <= store.stats().durable_version && store.stats().durable_version >= 1);
     Ok(())
 }
+
+#[test]
+fn opening_removes_no_file_of_somebody_else() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = ["tmp-mine.txt", "tmp-", "pages.txt", "tmp-pages-of-mine", "log"];
+    theirs.iter().for_each(|name| std::fs::write(dir.path().join(name), name).unwrap());
+    for _ in 0..2 {
+        Options::new().open(dir.path())?.close()?;
+    }
+    for name in theirs {
+        assert_eq!(std::fs::read_to_string(dir.path().join(name)).unwrap(), name);
+    }
+    Ok(())
+}

@@ -16,7 +16,7 @@ pub mod sim;
 
 use crate::{
     error::{Error, Result},
-    options::TEMPORARY_PREFIX,
+    options::NAMELESS_FILE,
     seeded::Seeded,
     sync::Arc,
 };
@@ -109,15 +109,14 @@ pub trait StorageFile: Send + Sync + 'static {
 /// The storage's own; a file under a temporary name may then be left, for the next call or opening
 /// to remove.
 pub fn nameless(storage: &dyn Storage) -> Result<Arc<dyn StorageFile>> {
-    let name = format!("{TEMPORARY_PREFIX}nameless");
-    let file = match storage.create(&name) {
+    let file = match storage.create(NAMELESS_FILE) {
         Err(Error::Io(io)) if io.source.kind() == ErrorKind::AlreadyExists => {
-            storage.remove(&name)?;
-            storage.create(&name)
+            storage.remove(NAMELESS_FILE)?;
+            storage.create(NAMELESS_FILE)
         }
         created => created,
     }?;
-    storage.remove(&name)?;
+    storage.remove(NAMELESS_FILE)?;
     Ok(file)
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    options::{LOG_PREFIX, Options, PAGE_FILE},
+    options::{LOG_PREFIX, Options, PAGE_FILE, RESTORE_PREFIX},
     storage::{Storage, file::FileStorage, prefixed::Prefixed},
     sync::{Arc, PlainArc, erased},
     txn::{
@@ -26,8 +26,6 @@ use crate::{
 };
 use std::{io, path::Path, time::Duration};
 
-/// What the names of a store begin with while it is restored.
-const UNFINISHED: &str = "tmp-restore-";
 /// How long a restore waits for another process that makes a store in the same directory.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log of a restore does not come along, and large increments commit without it: a store of a
@@ -83,12 +81,12 @@ pub fn restore_to(
     vacant(&**target)?;
     // Whoever else makes a store here waits for this lock.
     let Some(claim) = reserve(&**target, LOCK_TIMEOUT)? else { return Err(exists(PAGE_FILE)) };
-    let unfinished = PlainArc::new(Prefixed::new(target.clone(), UNFINISHED));
+    let unfinished = PlainArc::new(Prefixed::new(target.clone(), RESTORE_PREFIX));
     unfinished.clear()?;
     let storage: Arc<dyn Storage> = erased(unfinished.clone());
     let made = make(base, chain, &storage).and_then(|version| {
         vacant(&**target)?;
-        target.rename(&format!("{UNFINISHED}{PAGE_FILE}"), PAGE_FILE)?;
+        target.rename(&format!("{RESTORE_PREFIX}{PAGE_FILE}"), PAGE_FILE)?;
         target.sync_dir()?;
         Ok(version)
     });

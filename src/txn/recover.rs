@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     error::{Error, Resource, Result},
-    options::{LOG_PREFIX, LogRecovery, Options, PAGE_BYTES_DEFAULT, PAGE_FILE, TEMPORARY_PREFIX},
+    options::{
+        LOG_PREFIX, LogRecovery, NAMELESS_FILE, NEW_PAGE_FILE, Options, PAGE_BYTES_DEFAULT,
+        PAGE_FILE, RESTORE_PREFIX,
+    },
     page::{
         PageId, Run,
         meta::{META_BYTES, META_PAGES, Meta},
@@ -35,9 +38,6 @@ use std::{
     hash::{BuildHasher, RandomState},
     time::Duration,
 };
-
-/// The name under which a page file is made.
-const NEW_PAGE_FILE: &str = "tmp-pages";
 
 /// The length of the number that shows that the map follows.
 const NONCE_BYTES: usize = 8;
@@ -382,9 +382,10 @@ fn fits(options: &Options, meta: &Meta) -> Result<()> {
     }
 }
 
+/// Removes what an attempt before left behind, and no file that somebody else has put there.
 fn remove_temporaries(storage: &dyn Storage) -> Result<()> {
     for name in storage.list()? {
-        if name.starts_with(TEMPORARY_PREFIX) {
+        if name == NEW_PAGE_FILE || name == NAMELESS_FILE || name.starts_with(RESTORE_PREFIX) {
             storage.remove(&name)?;
         }
     }
