@@ -137,7 +137,9 @@ fn asking_for_durable_brings_a_sync_that_nobody_promised() -> Result<()> {
 fn opening_removes_no_file_of_somebody_else() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
     let theirs = ["tmp-mine.txt", "tmp-", "pages.txt", "tmp-pages-of-mine", "log"];
-    theirs.iter().for_each(|name| std::fs::write(dir.path().join(name), name).unwrap());
+    for name in theirs {
+        std::fs::write(dir.path().join(name), name).unwrap();
+    }
     for _ in 0..2 {
         Options::new().open(dir.path())?.close()?;
     }

@@ -365,3 +365,17 @@ fn of_batches_in_one_group_each_has_its_version_and_fails_by_itself() -> Result<
     killed.check()?;
     Ok(())
 }
+
+#[test]
+fn a_batch_waits_for_others_within_the_commit_delay() -> Result<()> {
+    let delay = Duration::from_secs(3);
+    let (_dir, store) = opened(Options::new().commit_delay(delay));
+    let first = store.submit(batch(1))?;
+    // The first is taken out of the queue, and its group waits.
+    until(|| store.stats().queue_depth == 0);
+    let second = store.submit(batch(2))?;
+    first.wait()?;
+    second.wait()?;
+    assert_eq!(store.stats().group_requests_max, 2, "the delay was not kept");
+    Ok(())
+}

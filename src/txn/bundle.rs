@@ -14,7 +14,7 @@ use super::{
     write::Savepoint,
     writer::{Gathered, Writer},
 };
-use crate::{error::Result, pager::write::Draw, publish::Version};
+use crate::{error::Result, options::Durability, pager::write::Draw, publish::Version};
 
 /// Longer ones touch so many pages that they share few.
 const BATCH_BYTES_MAX: usize = 16 << 10;
@@ -39,12 +39,16 @@ impl Writer {
             self.end_bundle(gathered);
             return self.apply_alone(&batch, promise, gathered);
         }
-        match self.bundle.start {
+        let bundle = &mut gathered.bundle;
+        match bundle.start {
             Some(_) => self.state.join_request(),
-            None => self.bundle.start = Some(self.state.begin_request()),
+            None => bundle.start = Some(self.state.begin_request()),
         }
+        // Told at once, for it is what the others are waited for.
+        let durability = batch.durability_or(self.engine.options.durability);
+        gathered.needs_sync |= durability == Durability::Sync;
         let applied = self.apply_writes(&batch).and_then(|()| self.state.finish_joined(1));
-        self.bundle.batches.push((batch, promise));
+        gathered.bundle.batches.push((batch, promise));
         if applied.is_err() {
             self.apply_each_alone(gathered);
         }
@@ -52,14 +56,14 @@ impl Writer {
 
     /// Ends the bundle in progress, if there is one: its batches are kept.
     pub(super) fn end_bundle(&mut self, gathered: &mut Gathered) {
-        if self.bundle.start.is_none() {
+        if gathered.bundle.start.is_none() {
             return;
         }
         if self.state.finish_pages().is_err() {
             return self.apply_each_alone(gathered);
         }
-        self.bundle.start = None;
-        let mut batches = std::mem::take(&mut self.bundle.batches);
+        gathered.bundle.start = None;
+        let mut batches = std::mem::take(&mut gathered.bundle.batches);
         let before = self.state.version.0 - batches.len() as u64;
         for (version, (batch, promise)) in (before + 1..).zip(batches.drain(..)) {
             let durability = batch.durability_or(self.engine.options.durability);
@@ -67,14 +71,14 @@ impl Writer {
             self.keep(ack, Version(version), durability, gathered);
         }
         // Its memory serves the next.
-        self.bundle.batches = batches;
+        gathered.bundle.batches = batches;
     }
 
     /// Undoes the bundle in progress, one of whose batches failed, and applies each by itself.
     fn apply_each_alone(&mut self, gathered: &mut Gathered) {
-        let Some(start) = self.bundle.start.take() else { return };
+        let Some(start) = gathered.bundle.start.take() else { return };
         self.state.undo(start);
-        for (batch, promise) in std::mem::take(&mut self.bundle.batches) {
+        for (batch, promise) in std::mem::take(&mut gathered.bundle.batches) {
             self.apply_alone(&batch, promise, gathered);
         }
     }

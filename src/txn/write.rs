@@ -51,7 +51,7 @@ pub struct WriteState {
     dirty_before: u64,
     /// How many versions the request in progress takes.
     request_versions: u64,
-    /// The request in progress is past what the log takes: it commits by a checkpoint.
+    /// A request of the group is past what the log takes: all of it commits by a checkpoint.
     large: bool,
     /// The first error that left the trees of the request in progress half changed.
     broken: Option<Error>,
@@ -77,6 +77,7 @@ pub struct Savepoint {
     version: Version,
     ops: usize,
     user_bytes: u64,
+    large: bool,
 }
 
 impl WriteState {
@@ -134,6 +135,7 @@ impl WriteState {
     pub fn begin_group(&mut self, generation: Generation) -> Savepoint {
         self.ops.clear();
         self.user_bytes = 0;
+        self.large = false;
         self.pages.begin_group(self.version, generation);
         self.savepoint()
     }
@@ -152,7 +154,6 @@ impl WriteState {
         self.request_ops = self.ops.len();
         self.dirty_before = self.pages.dirty_bytes();
         self.request_versions = 1;
-        self.large = false;
         self.broken = None;
     }
 
@@ -164,6 +165,7 @@ impl WriteState {
             version: self.version,
             ops: self.ops.len(),
             user_bytes: self.user_bytes,
+            large: self.large,
         }
     }
 
@@ -177,7 +179,7 @@ impl WriteState {
         if !self.pages.pager().seeded().has(Bug::UndoneIsLogged) {
             self.ops.truncate(point.ops);
         }
-        self.large = false;
+        self.large = point.large;
         self.broken = None;
     }
 
@@ -222,7 +224,7 @@ impl WriteState {
         self.request_versions
     }
 
-    /// Whether the last request must be committed by a checkpoint, for the log does not hold it.
+    /// Whether the group must be committed by a checkpoint, for the log does not hold all of it.
     pub fn is_large(&self) -> bool {
         self.large
     }

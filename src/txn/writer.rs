@@ -123,8 +123,8 @@ pub struct Writer {
     group_requests: usize,
     /// When the writer thread wakes by itself.
     alarm: Option<Instant>,
-    /// Batches that were applied together last.
-    pub(super) bundle: Bundle,
+    /// The memory of the last bundle, for the next.
+    spare: Bundle,
     /// A caller serves its own request: it takes none of another's into its group.
     pub(super) is_led: bool,
     /// The page file was beyond `size_warning_bytes` when last looked at.
@@ -138,8 +138,11 @@ pub(super) struct Gathered {
     acks: Acks,
     /// Answers to closures that were undone; they wait for the others.
     pub(super) undone: Acks,
+    /// Batches that are applied together. Here, so that a panic drops them with all else that is
+    /// not answered yet.
+    pub(super) bundle: Bundle,
     requests: usize,
-    needs_sync: bool,
+    pub(super) needs_sync: bool,
     sync_by: Option<Instant>,
     first: Version,
 }
@@ -171,7 +174,7 @@ impl Writer {
             readers,
             group_requests: 1,
             alarm: None,
-            bundle: Bundle::default(),
+            spare: Bundle::default(),
             is_led: false,
             is_large: false,
         }
@@ -290,6 +293,7 @@ impl Writer {
             began: now(),
             acks: Vec::new(),
             undone: Vec::new(),
+            bundle: std::mem::take(&mut self.spare),
             requests: 0,
             needs_sync: false,
             sync_by: None,
@@ -311,6 +315,7 @@ impl Writer {
             }
         }
         self.end_bundle(&mut gathered);
+        self.spare = std::mem::take(&mut gathered.bundle);
         self.group_requests = gathered.requests;
         self.durable.is_room_wanted |= self.state.pages.take_shortage();
         metrics::raise(&self.engine.metrics.group_requests_max, gathered.requests as u64);
