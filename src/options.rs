@@ -210,6 +210,12 @@ impl Options {
     }
 
     /// The room for clean pages where the page file is not mapped. Default: 64 MiB.
+    ///
+    /// What a snapshot lends it must keep: pages that it has read stay here until it is dropped, or
+    /// until the transaction ends, and of a store opened [`read_only`](Options::read_only) until it
+    /// is closed. A scan or a [`check`](crate::Store::check) of more than this ends with
+    /// [`Error::Full`], and so may reads and writes of others meanwhile: as large as the store is
+    /// always enough.
     #[must_use]
     pub fn cache_bytes(mut self, cache_bytes: u64) -> Options {
         self.cache_bytes = cache_bytes;
