@@ -146,6 +146,7 @@ struct Met {
 fn cut_under_a_reader(twin: Option<Twin>, met: &Met) {
     plant(None);
     let store = open();
+    assert_eq!(step(&store).leaves_saved, 0, "whether leaves leave room is looked at first");
     let snapshot = store.snapshot();
     assert_eq!(step(&store).pages_moved, 1, "the page is behind the fence");
     assert_eq!(step(&store).bytes_freed, 0, "a checkpoint comes first");
