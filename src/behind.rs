@@ -6,7 +6,7 @@
 use crate::{
     error::{Error, Result},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, lock,
+        Arc, Condvar, Mutex, MutexGuard, Twin, is_planted, lock,
         thread::{self, JoinHandle},
         wait,
     },
@@ -62,7 +62,7 @@ impl<J: Send + 'static> Behind<J> {
     }
 
     /// How many jobs were given and not taken back.
-    pub fn len(&self) -> usize {
+    pub fn jobs(&self) -> usize {
         let state = lock(&self.desk.state);
         state.given.len() + state.done.len() + usize::from(state.is_busy)
     }
@@ -109,7 +109,8 @@ impl<J> Desk<J> {
             if let Some(error) = &state.error {
                 return Err(error.clone());
             }
-            if is_reached(&state) || (state.given.is_empty() && !state.is_busy) {
+            let is_idle = !state.is_busy || is_planted(Twin::BusyForgotten);
+            if is_reached(&state) || (state.given.is_empty() && is_idle) {
                 return Ok(state);
             }
             state = wait(&self.changed, state);

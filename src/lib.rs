@@ -123,6 +123,9 @@ pub mod internals {
     pub mod sync {
         pub use crate::sync::*;
     }
+    pub mod behind {
+        pub use crate::behind::*;
+    }
     pub mod frames {
         pub use crate::pager::frames::*;
     }

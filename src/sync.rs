@@ -82,6 +82,8 @@ pub fn erased<T: ?Sized>(of: PlainArc<T>) -> Arc<T> {
 pub enum Twin {
     /// A group is answered before it is published.
     AnsweredBeforePublished,
+    /// Whoever waits for the jobs of a thread forgets the one that it is at.
+    BusyForgotten,
     /// The log thread is not told of a deadline that a group brings when it is published.
     DeadlineUntold,
     /// What is given up is used again at once, whoever may still read it.

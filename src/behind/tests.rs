@@ -18,13 +18,13 @@ fn jobs_come_back_done_in_the_order_in_which_they_were_given() {
         for number in 0..4 {
             behind.give((round + number, 0));
         }
-        assert_eq!(behind.len(), 4);
+        assert_eq!(behind.jobs(), 4);
         for number in 0..4 {
             let number = round + number;
             assert_eq!(behind.take().unwrap(), Some((number, 2 * number)));
         }
     }
-    assert_eq!(behind.len(), 0);
+    assert_eq!(behind.jobs(), 0);
 }
 
 #[test]

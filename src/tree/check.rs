@@ -3,7 +3,7 @@
 #[cfg(feature = "rayon")]
 mod parallel;
 
-use super::{LEVELS_MAX, Tree, insert::Moving, resolver};
+use super::{Tree, insert::Moving, resolver};
 use crate::{
     error::{Error, Result},
     page::{
@@ -107,11 +107,8 @@ impl<'p, 'v, P: Pages> Check<'p, 'v, P> {
 
     /// Checks the tree from its root on.
     fn all(&mut self, newest: Version) -> Result<()> {
-        let Some(root) = self.tree.root else { return Ok(()) };
+        let Some(root) = self.tree.sound_root()? else { return Ok(()) };
         let level = self.tree.level;
-        if usize::from(level) >= LEVELS_MAX {
-            return Err(Error::corrupt_page(root.page.0, format!("a root at level {level}")));
-        }
         self.report.levels = level + 1;
         self.page(root, level, newest, None, None)
     }

@@ -1,8 +1,8 @@
 //! A tree's pages, each once, with its place: for copies of a store, page by page.
 
-use super::{LEVELS_MAX, Tree, remove::runs_of};
+use super::{Tree, remove::runs_of};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     page::{
         Child, PageId, Run,
         branch::{Branch, Separator},
@@ -30,11 +30,7 @@ impl Tree {
     /// # Errors
     /// `Error::Corrupt` naming a damaged page; `Error::Io`; whatever `sink` gives.
     pub fn copy(&self, pager: &Pager, sink: Sink<'_>) -> Result<()> {
-        let Some(root) = self.root else { return Ok(()) };
-        if usize::from(self.level) >= LEVELS_MAX {
-            let reason = format!("a root at level {}", self.level);
-            return Err(Error::corrupt_page(root.page.0, reason));
-        }
+        let Some(root) = self.sound_root()? else { return Ok(()) };
         let mut copier = Copier { pager, tree: *self, sink, spare: Vec::new() };
         copier.page(root, self.level)
     }

@@ -144,6 +144,20 @@ impl Tree {
         Tree { table, root: None, level: 0, len: 0 }
     }
 
+    /// The root, if there is one: for walks that go down by the tree's level.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if no tree is so high.
+    fn sound_root(&self) -> Result<Option<Child>> {
+        match self.root {
+            Some(root) if usize::from(self.level) >= LEVELS_MAX => {
+                let reason = format!("a root at level {}", self.level);
+                Err(Error::corrupt_page(root.page.0, reason))
+            }
+            root => Ok(root),
+        }
+    }
+
     /// The value of `key`, borrowed from the pages.
     ///
     /// Cost: one descent, a page each level; no allocation.

@@ -5,12 +5,12 @@
 //! Keeps I1: a page is moved by a copy, like any page that is changed.
 
 use super::{
-    LEVELS_MAX, Path, Toward, Tree,
+    Path, Toward, Tree,
     insert::{branch_mut, leaf_mut},
     remove::runs_of,
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     page::{
         Child, PageId, Run,
         branch::{Branch, Separator},
@@ -63,11 +63,7 @@ impl Survey<'_> {
     /// `Error::Corrupt`, `Error::Io`.
     pub fn look(&mut self, tree: &Tree, from: &[u8]) -> Result<Found<Spot>> {
         let mut found = Found::default();
-        let Some(root) = tree.root else { return Ok(found) };
-        if usize::from(tree.level) >= LEVELS_MAX {
-            let reason = format!("a root at level {}", tree.level);
-            return Err(Error::corrupt_page(root.page.0, reason));
-        }
+        let Some(root) = tree.sound_root()? else { return Ok(found) };
         // The way down alone must not use up what may be looked at or found, or it would never end:
         // what cannot be moved is found again by every step that goes past it.
         self.pages_left += usize::from(tree.level) + 1;

@@ -7,13 +7,13 @@
 //! Absent on purpose: branches without such leaves below them. There is one for a hundred leaves.
 
 use super::{
-    LEVELS_MAX, Path, Toward, Tree,
+    Path, Toward, Tree,
     insert::{Moving, branch_mut, separate},
     relocate::Found,
     resolver,
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     page::{
         Child, Kind, PageId, Run,
         branch::{Branch, BranchMut, Separator},
@@ -175,11 +175,7 @@ impl Search<'_> {
     /// `Error::Corrupt`, `Error::Io`.
     pub fn look(&mut self, tree: &Tree, from: &[u8]) -> Result<Found<Stretch>> {
         let mut found = Found::default();
-        let Some(root) = tree.root.filter(|_| tree.level > 0) else { return Ok(found) };
-        if usize::from(tree.level) >= LEVELS_MAX {
-            let reason = format!("a root at level {}", tree.level);
-            return Err(Error::corrupt_page(root.page.0, reason));
-        }
+        let Some(root) = tree.sound_root()?.filter(|_| tree.level > 0) else { return Ok(found) };
         // The way down alone must not use up what may be looked at, or it would never end.
         self.pages_left += usize::from(tree.level);
         self.branch(tree, root, tree.level, &[], from, &mut found)?;

@@ -134,7 +134,7 @@ impl WritePager {
 
     fn empty_set(&self) -> Result<Pieces> {
         match &self.behind {
-            Some(behind) if behind.len() >= SETS_MAX => {
+            Some(behind) if behind.jobs() >= SETS_MAX => {
                 let mut set = behind.take()?.unwrap_or_default();
                 set.clear();
                 Ok(set)
