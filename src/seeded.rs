@@ -72,6 +72,8 @@ pub enum Bug {
     DurablePinMissing,
     /// The catalog and the free list of the durable checkpoint are free when the next one begins.
     DurableRunsFreedEarly,
+    /// The page that a delta stands on is given up when the delta is made.
+    BaseFreedEarly,
     /// A failure after the first byte of a meta page is merely an abandoned checkpoint.
     FailedMetaForgotten,
     /// What a transaction that was undone did is logged.
@@ -93,7 +95,7 @@ pub enum Bug {
 impl Bug {
     /// The kept list.
     #[cfg(feature = "simulation")]
-    pub const ALL: [Bug; 41] = [
+    pub const ALL: [Bug; 42] = [
         Bug::LogUnsynced,
         Bug::AnsweredBeforeSync,
         Bug::SealSkipped,
@@ -127,6 +129,7 @@ impl Bug {
         Bug::CatalogStale,
         Bug::DurablePinMissing,
         Bug::DurableRunsFreedEarly,
+        Bug::BaseFreedEarly,
         Bug::FailedMetaForgotten,
         Bug::UndoneIsLogged,
         Bug::CreationUnsynced,

@@ -261,7 +261,7 @@ impl<'p> Branch<'p> {
         if !self.prefix.is_empty() {
             cells.push((field(self.page, PREFIX_START), self.prefix.len()));
         }
-        super::check_cells(self.page, cells)
+        super::check_cells(self.page, self.page.len(), cells)
     }
 
     /// Where the cell of child `i` is.

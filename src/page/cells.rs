@@ -7,6 +7,7 @@
 use super::{
     cell::{Cell, CellKey, CellValue},
     damaged,
+    delta::IN_BASE,
 };
 use crate::{
     error::Result,
@@ -23,6 +24,8 @@ const LINES_AHEAD: usize = 2;
 #[derive(Clone, Copy)]
 pub struct Cells<'p> {
     page: &'p [u8],
+    /// Where the cells are whose offsets have [`IN_BASE`].
+    base: &'p [u8],
     /// Where the cells of the entries that are left begin, in key order.
     offsets: &'p [[u8; 2]],
     /// Where the leaf's arrays end: no cell begins before.
@@ -34,12 +37,16 @@ pub type CellEntry<'p> = (CellKey<'p>, CellValue<'p>);
 
 impl<'p> Cells<'p> {
     /// No entries.
-    pub const NONE: Cells<'static> = Cells { page: &[], offsets: &[], first: 0 };
+    pub const NONE: Cells<'static> = Cells { page: &[], base: &[], offsets: &[], first: 0 };
 
-    /// The entries at `offsets` of `page`, whose arrays end at `first`.
+    /// The entries at `offsets` of a page, whose arrays end at `first`, and of its base.
     #[inline]
-    pub(super) fn new(page: &'p [u8], offsets: &'p [[u8; 2]], first: usize) -> Cells<'p> {
-        Cells { page, offsets, first }
+    pub(super) fn new(
+        [page, base]: [&'p [u8]; 2],
+        offsets: &'p [[u8; 2]],
+        first: usize,
+    ) -> Cells<'p> {
+        Cells { page, base, offsets, first }
     }
 
     /// How many are left.
@@ -128,7 +135,11 @@ impl<'p> Cells<'p> {
         if at < self.first {
             return None;
         }
-        Cell::read_short(self.page, at)
+        // Beyond any page where the cell lies in the base.
+        match Cell::read_short(self.page, at) {
+            None if at >= IN_BASE => Cell::read_short(self.base, at - IN_BASE),
+            entry => entry,
+        }
     }
 
     fn entry(&self, offset: [u8; 2]) -> Result<CellEntry<'p>> {
@@ -136,7 +147,11 @@ impl<'p> Cells<'p> {
         if at < self.first {
             return Err(damaged(self.page, "a cell lies among the arrays"));
         }
-        match Cell::read(self.page, at) {
+        let cell = match at.checked_sub(IN_BASE) {
+            Some(at) => Cell::read(self.base, at),
+            None => Cell::read(self.page, at),
+        };
+        match cell {
             Some(cell) => Ok((cell.key.cell_key(), cell.value)),
             None => Err(damaged(self.page, "a cell exceeds the page or is none")),
         }

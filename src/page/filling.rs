@@ -34,6 +34,12 @@ impl Filling {
         self.tags.is_empty()
     }
 
+    /// The bytes that are left, about.
+    #[inline]
+    pub fn free_bytes(&self) -> usize {
+        self.start.saturating_sub(ARRAYS.end(self.offsets.len()))
+    }
+
     /// Puts an entry behind the last. False, and nothing changed: it does not fit.
     #[inline]
     pub fn push(&mut self, key: NewKey<'_>, value: NewValue<'_>) -> bool {

@@ -4,6 +4,8 @@
 //! and values, so that a scan lends them; the common prefix is skipped when comparing, and read
 //! from the first key.
 //! Keeps I9: a damaged page gives an error or a wrong entry, never a panic.
+//! In memory a leaf may be a delta over another one (see [`delta`](super::delta)): then some of its
+//! cells lie there.
 //! Absent on purpose: what to do when a page is full; that is the tree's.
 
 use std::{cmp::Ordering, ops::Range};
@@ -14,7 +16,9 @@ use super::{
     arrays::Arrays,
     cell::{Cell, PartKey, is_same},
     cells::Cells,
-    check_header, check_index, damaged, drop_cell, expected_header, field, free_bytes,
+    check_header, check_index, damaged,
+    delta::{IN_BASE, cells_end},
+    drop_cell, expected_header, field, free_bytes,
     heads::{HEAD_BYTES, Heads, common_len, head},
     read_u16, set_field,
     split::balanced_cut,
@@ -32,11 +36,29 @@ const HEADS: usize = 2;
 pub const ARRAYS: Arrays<3> =
     Arrays { widths: [1, 2, HEAD_BYTES], heads: HEADS, is_sampled: false };
 
+/// The bytes of a leaf.
+#[derive(Clone, Copy)]
+pub struct LeafBytes<'p> {
+    /// The page, or a delta.
+    pub page: &'p [u8],
+    /// The page that a delta stands on; empty of any other leaf.
+    pub base: &'p [u8],
+}
+
+impl<'p> LeafBytes<'p> {
+    /// Those of a page.
+    #[inline]
+    pub fn whole(page: &'p [u8]) -> LeafBytes<'p> {
+        LeafBytes { page, base: &[] }
+    }
+}
+
 /// A leaf to read.
 #[derive(Clone, Copy)]
 pub struct Leaf<'p> {
     pub(super) page: &'p [u8],
-    count: usize,
+    pub(super) base: &'p [u8],
+    pub(super) count: usize,
 }
 
 /// A lookup that has seen the header and the first tags.
@@ -53,8 +75,9 @@ impl<'p> Lookup<'p> {
     /// pass: nobody asks whether its arrays end before its cells begin.
     #[allow(clippy::inline_always, reason = "as of a branch")]
     #[inline(always)]
-    pub fn begin(page: &'p [u8], key: &[u8]) -> Result<Lookup<'p>> {
-        Ok(Leaf { page, count: expected_header(page)?.count }.lookup(key))
+    pub fn begin(bytes: LeafBytes<'p>, key: &[u8]) -> Result<Lookup<'p>> {
+        let LeafBytes { page, base } = bytes;
+        Ok(Leaf { page, base, count: expected_header(page)?.count }.lookup(key))
     }
 
     /// Starts to fetch the cell that is likely to be the key's.
@@ -65,8 +88,9 @@ impl<'p> Lookup<'p> {
             && let Ok(at) = self.leaf.place(i)
         {
             // The key, and where the value begins.
-            prefetch_at(self.leaf.page, at);
-            prefetch_at(self.leaf.page, at + LINE_BYTES);
+            let (bytes, at) = self.leaf.spot(at);
+            prefetch_at(bytes, at);
+            prefetch_at(bytes, at + LINE_BYTES);
         }
     }
 
@@ -117,7 +141,14 @@ impl<'p> Leaf<'p> {
     #[inline(always)]
     pub fn new(page: &'p [u8]) -> Result<Leaf<'p>> {
         let head = check_header(page, Kind::Leaf, |count| ARRAYS.end(count))?;
-        Ok(Leaf { page, count: head.count })
+        Ok(Leaf { page, base: &[], count: head.count })
+    }
+
+    /// The leaf in a page, or in a delta over one.
+    #[allow(clippy::inline_always, reason = "as of a branch")]
+    #[inline(always)]
+    pub fn of(bytes: LeafBytes<'p>) -> Result<Leaf<'p>> {
+        if bytes.base.is_empty() { Leaf::new(bytes.page) } else { Leaf::over(bytes) }
     }
 
     /// The number of entries.
@@ -210,21 +241,32 @@ impl<'p> Leaf<'p> {
         let start = ARRAYS.start(OFFSETS, self.count);
         match self.page.get(start..start + 2 * self.count) {
             Some(offsets) => {
-                Ok(Cells::new(self.page, offsets.as_chunks().0, ARRAYS.end(self.count)))
+                let offsets = offsets.as_chunks().0;
+                Ok(Cells::new([self.page, self.base], offsets, ARRAYS.end(self.count)))
             }
             None => Err(damaged(self.page, "its entries exceed the page")),
         }
     }
 
     /// The bytes in use: header, arrays, live cells. Two leaves fit into one if they use, together,
-    /// at most [`HEADER_BYTES`] more than a page.
+    /// at most [`HEADER_BYTES`] more than a page. Those of a delta are what it takes as a page.
     pub fn used_bytes(self) -> usize {
-        self.page.len() - self.free_bytes()
+        self.page_bytes() - self.free_bytes()
     }
 
     /// The bytes not in use, dead cells included.
     pub fn free_bytes(self) -> usize {
-        free_bytes(self.page, ARRAYS.end(self.count))
+        if self.base.is_empty() {
+            return free_bytes(self.page, ARRAYS.end(self.count));
+        }
+        let used = ARRAYS.end(self.count) + self.own_bytes() + self.base_bytes();
+        self.base.len().saturating_sub(used)
+    }
+
+    /// The length of a whole page.
+    #[inline]
+    pub(super) fn page_bytes(self) -> usize {
+        if self.base.is_empty() { self.page.len() } else { self.base.len() }
     }
 
     /// Where to split so that the entries, with (`key`, `value`) inserted at `at`, fit two pages of
@@ -239,8 +281,8 @@ impl<'p> Leaf<'p> {
         let total: usize = cells.iter().sum();
         let cut = balanced_cut(&entries, |cut| {
             let left: usize = cells[..cut].iter().sum();
-            ARRAYS.end(cut) + left <= self.page.len()
-                && ARRAYS.end(cells.len() - cut) + total - left <= self.page.len()
+            ARRAYS.end(cut) + left <= self.page_bytes()
+                && ARRAYS.end(cells.len() - cut) + total - left <= self.page_bytes()
         });
         cut.ok_or_else(|| damaged(self.page, "an entry exceeds half a page"))
     }
@@ -248,18 +290,28 @@ impl<'p> Leaf<'p> {
     /// Checks that its cells lie side by side and that what it says of their room is so.
     pub fn check_cells(self) -> Result<()> {
         let cells = (0..self.count).map(|i| Ok((self.offset(i)?, self.cell(i)?.len)));
-        super::check_cells(self.page, cells.collect::<Result<_>>()?)
+        let cells = cells.collect::<Result<_>>()?;
+        if self.base.is_empty() {
+            return super::check_cells(self.page, self.page.len(), cells);
+        }
+        self.check_delta_cells(cells)
     }
 
-    /// Where the cell of entry `i` is.
+    /// Where the cell of entry `i` is; with [`IN_BASE`] if that is in the base.
     #[inline]
-    fn offset(self, i: usize) -> Result<usize> {
+    pub(super) fn offset(self, i: usize) -> Result<usize> {
         check_index(self.page, i, self.count)?;
         // A cell that is changed in place must not be header or arrays.
         match self.place(i)? {
             offset if offset >= ARRAYS.end(self.count) => Ok(offset),
             _ => Err(damaged(self.page, "a cell lies among the arrays")),
         }
+    }
+
+    /// The page that an offset is in, and the place there.
+    #[inline]
+    pub(super) fn spot(self, offset: usize) -> (&'p [u8], usize) {
+        if offset < IN_BASE { (self.page, offset) } else { (self.base, offset - IN_BASE) }
     }
 
     /// Where the cell of entry `i` is said to be, for who only compares what is there.
@@ -281,8 +333,9 @@ impl<'p> Leaf<'p> {
     }
 
     /// The cell of entry `i`.
-    fn cell(self, i: usize) -> Result<Cell<'p>> {
-        match Cell::read(self.page, self.offset(i)?) {
+    pub(super) fn cell(self, i: usize) -> Result<Cell<'p>> {
+        let (bytes, at) = self.spot(self.offset(i)?);
+        match Cell::read(bytes, at) {
             Some(cell) => Ok(cell),
             None => Err(damaged(self.page, "a cell exceeds the page or is none")),
         }
@@ -290,8 +343,8 @@ impl<'p> Leaf<'p> {
 
     /// The bytes of the cell of entry `i`.
     pub(super) fn cell_bytes(self, i: usize) -> Result<&'p [u8]> {
-        let (at, cell) = (self.offset(i)?, self.cell(i)?);
-        Ok(&self.page[at..at + cell.len])
+        let ((bytes, at), cell) = (self.spot(self.offset(i)?), self.cell(i)?);
+        Ok(&bytes[at..at + cell.len])
     }
 
     /// Damage in this leaf.
@@ -323,21 +376,23 @@ impl<'p> Leaf<'p> {
 /// A leaf to change. An error can leave a change half done: only what undoes the whole transaction
 /// may follow.
 pub struct LeafMut<'p> {
-    page: &'p mut [u8],
+    pub(super) page: &'p mut [u8],
+    /// As of [`LeafBytes`].
+    pub(super) base: &'p [u8],
 }
 
 impl<'p> LeafMut<'p> {
     /// The leaf in `page`; only the header is looked at.
     pub fn new(page: &'p mut [u8]) -> Result<LeafMut<'p>> {
         Leaf::new(page)?;
-        Ok(LeafMut { page })
+        Ok(LeafMut { page, base: &[] })
     }
 
     /// The leaf, to read.
     #[inline]
     pub fn as_leaf(&self) -> Leaf<'_> {
         let count = field(self.page, COUNT);
-        Leaf { page: self.page, count }
+        Leaf { page: self.page, base: self.base, count }
     }
 
     /// Inserts an entry at `i`. False, and nothing changed: it does not fit.
@@ -356,7 +411,7 @@ impl<'p> LeafMut<'p> {
         let (at, old) = (leaf.offset(i)?, leaf.cell(i)?);
         let new_len = Cell::new_len(old.key, value);
         let (old_len, value_len) = (old.len, old.value.bytes_in_cell());
-        if old.can_overwrite(value) {
+        if at < IN_BASE && old.can_overwrite(value) {
             let spare = old_len - new_len;
             Cell::overwrite(&mut self.page[at..at + old_len], value_len, value);
             let garbage = (field(self.page, GARBAGE_BYTES) + spare).min(self.page.len());
@@ -368,7 +423,7 @@ impl<'p> LeafMut<'p> {
         }
         let mut cell = vec![0; new_len];
         Cell::write(&mut cell, old.key, value);
-        drop_cell(self.page, at, old_len);
+        self.drop(at, old_len);
         if self.gap_bytes() < new_len {
             self.compact(Some(i))?;
         }
@@ -387,6 +442,7 @@ impl<'p> LeafMut<'p> {
     pub fn move_key_run(&mut self, i: usize, run: Run) -> Result<()> {
         let leaf = self.as_leaf();
         let (at, cell) = (leaf.offset(i)?, leaf.cell(i)?);
+        debug_assert!(at < IN_BASE, "only whole leaves name runs anew");
         if cell.key.run.is_none_or(|old| old.len != run.len) {
             return Err(damaged(self.page, "a key in a run was meant"));
         }
@@ -412,11 +468,16 @@ impl<'p> LeafMut<'p> {
         for i in range.clone() {
             let leaf = self.as_leaf();
             let (at, len) = (leaf.offset(i)?, leaf.cell(i)?.len);
-            drop_cell(self.page, at, len);
+            self.drop(at, len);
         }
         ARRAYS.close(self.page, count, range.start, range.end);
         set_field(self.page, COUNT, count - range.len());
         Ok(())
+    }
+
+    /// Gives up the cell of `len` bytes at `at`.
+    fn drop(&mut self, at: usize, len: usize) {
+        if at < IN_BASE { drop_cell(self.page, at, len) } else { self.drop_in_base(len) }
     }
 
     /// Removes all entries.
@@ -488,10 +549,13 @@ impl<'p> LeafMut<'p> {
     /// Moves the cells together, in key order; the cell of `gone` is given up already.
     fn compact(&mut self, gone: Option<usize>) -> Result<()> {
         let copy = self.page.to_vec();
-        let old = Leaf { page: &copy, count: field(&copy, COUNT) };
-        let mut at = self.page.len();
+        let old = Leaf { page: &copy, base: self.base, count: field(&copy, COUNT) };
+        let mut at = cells_end(self.page, self.base);
         for i in (0..old.count).filter(|&i| Some(i) != gone) {
             let (from, len) = (old.offset(i)?, old.cell(i)?.len);
+            if from >= IN_BASE {
+                continue;
+            }
             let fits = at.checked_sub(len).filter(|&at| at >= ARRAYS.end(old.count));
             at = fits.ok_or_else(|| damaged(&copy, "its cells overlap"))?;
             self.page[at..at + len].copy_from_slice(&copy[from..from + len]);

@@ -6,6 +6,7 @@ pub mod arrays;
 pub mod branch;
 pub mod cell;
 pub mod cells;
+pub mod delta;
 pub mod filling;
 pub mod heads;
 mod lanes;
@@ -371,8 +372,8 @@ fn free_bytes(page: &[u8], arrays_end: usize) -> usize {
 }
 
 /// Checks that `cells`, places and lengths, and the bytes that belong to none fill the page from
-/// where its cells begin, and that no cell reaches into another.
-fn check_cells(page: &[u8], mut cells: Vec<(usize, usize)>) -> Result<()> {
+/// where its cells begin up to `end_of_cells`, and that no cell reaches into another.
+fn check_cells(page: &[u8], end_of_cells: usize, mut cells: Vec<(usize, usize)>) -> Result<()> {
     let (start, garbage) = (field(page, CELLS_START), field(page, GARBAGE_BYTES));
     cells.sort_unstable();
     let mut end = start;
@@ -383,7 +384,7 @@ fn check_cells(page: &[u8], mut cells: Vec<(usize, usize)>) -> Result<()> {
         end = at + len;
     }
     let used: usize = cells.iter().map(|(_, len)| len).sum();
-    if end > page.len() || start + used + garbage != page.len() {
+    if end > end_of_cells || start + used + garbage != end_of_cells {
         return Err(damaged(page, "its cells take more or less room than it says"));
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod branch;
 mod damage;
+mod delta;
 mod leaf;
 mod records;
 mod search;

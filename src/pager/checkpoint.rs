@@ -133,7 +133,7 @@ fn write_pages(pager: &Pager, pages: &[DirtyPage]) -> Result<(), Failure> {
     let mut written_bytes = 0;
     for piece in pieces(pager, pages) {
         sealed.clear();
-        let offset = append_sealed(pager, piece, &mut sealed);
+        let offset = append_sealed(pager, piece, &mut sealed).map_err(Failure::Abandoned)?;
         pager.file.write_at(&sealed, offset).map_err(Failure::Abandoned)?;
         let bytes = sealed.len() as u64;
         written_bytes += bytes;
@@ -165,23 +165,31 @@ pub fn pieces<'p>(
 }
 
 /// Appends what is to be written of a piece to `sealed`, and gives its place in the file.
-pub fn append_sealed(pager: &Pager, piece: &[DirtyPage], sealed: &mut Vec<u8>) -> u64 {
+///
+/// # Errors
+/// Those of reading the base of a delta; `sealed` means nothing then.
+pub fn append_sealed(pager: &Pager, piece: &[DirtyPage], sealed: &mut Vec<u8>) -> Result<u64> {
     for dirty in piece {
-        append_sealed_page(pager, dirty, sealed);
+        append_sealed_page(pager, dirty, sealed)?;
     }
-    piece.first().map_or(0, |first| first.page.offset(pager.page_bytes))
+    Ok(piece.first().map_or(0, |first| first.page.offset(pager.page_bytes)))
 }
 
-fn append_sealed_page(pager: &Pager, dirty: &DirtyPage, buffer: &mut Vec<u8>) {
+fn append_sealed_page(pager: &Pager, dirty: &DirtyPage, buffer: &mut Vec<u8>) -> Result<()> {
     let start = buffer.len();
-    let len = dirty.pages as usize * pager.page_bytes;
-    buffer.extend_from_slice(&pager.frames.bytes(dirty.frame)[..len]);
+    let bytes = pager.frames.bytes(dirty.frame);
+    if dirty.frame.is_delta() {
+        pager.append_folded(bytes, buffer)?;
+    } else {
+        buffer.extend_from_slice(&bytes[..dirty.pages as usize * pager.page_bytes]);
+    }
     let copy = &mut buffer[start..];
     if page::kind(copy) == Some(Kind::Overflow) {
         overflow::seal_run(copy, pager.seed);
     } else {
         page::seal(copy, pager.seed);
     }
+    Ok(())
 }
 
 fn write_extra(pager: &Pager, extra: &Extra) -> Result<()> {

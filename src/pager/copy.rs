@@ -5,7 +5,7 @@
 use super::{Pager, TableId, beyond, slots::Slot};
 use crate::{
     error::Result,
-    page::{self, Child, HEADER_BYTES, PageId, Run, overflow},
+    page::{self, Child, HEADER_BYTES, PageId, Run, delta, leaf::LeafBytes, overflow},
 };
 
 impl Pager {
@@ -45,12 +45,39 @@ impl Pager {
         Ok(())
     }
 
+    /// Appends the page that a delta stands for, with no checksum yet. The delta's frame, and so its
+    /// base, stay meanwhile: the caller's pin sees to it.
+    ///
+    /// # Errors
+    /// `Error::Corrupt`; `Error::Io` where there is no map.
+    pub(super) fn append_folded(&self, delta: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let base = delta::base(delta);
+        let mut copy = Vec::new();
+        let base = match self.mapped(base.page, self.page_bytes) {
+            Some(bytes) => bytes,
+            None => {
+                if !self.copy(base.page, self.page_bytes, &mut copy)? {
+                    page::verify(&copy, base.page, self.seed)?;
+                }
+                &copy
+            }
+        };
+        page::expect(base, delta::base(delta), page::table(delta), 0)?;
+        let start = out.len();
+        out.resize(start + self.page_bytes, 0);
+        delta::fold(LeafBytes { page: delta, base }, &mut out[start..])
+    }
+
     /// Copies `len` bytes from a page on. True: from a frame, whose checksum is not up to date.
     fn copy(&self, first: PageId, len: usize, out: &mut Vec<u8>) -> Result<bool> {
         out.clear();
         // A frame stays while its snapshot is pinned, also if its page turns clean meanwhile; and a
         // page that is cold or clean lies in the file.
         if let Slot::Frame(frame) = self.slots.load(first.0) {
+            if frame.is_delta() {
+                self.append_folded(self.frames.bytes(frame), out)?;
+                return Ok(true);
+            }
             out.extend_from_slice(self.framed(first, frame, len)?);
             return Ok(true);
         }

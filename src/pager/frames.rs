@@ -19,7 +19,9 @@
 //!    next write.
 //!
 //! A frame of several pages is an overflow run: an allocation of its own, given back when reused.
+//! One of a part of a page holds a delta (see `page::delta`).
 
+use crate::page::delta::{SIZES, Size};
 use crate::{
     error::{Error, Resource, Result},
     sync::{
@@ -35,25 +37,81 @@ use std::ptr;
 
 use memory::Block;
 
-/// The number of a frame. Those with the top bit are runs of several pages.
+/// The number of a frame. Its top bits tell its [`Shape`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameId(pub u32);
 
-impl FrameId {
-    /// Whether it is a run's frame, and its number among its like.
-    pub fn place(self) -> (bool, usize) {
-        (self.0 & RUN != 0, (self.0 & !RUN) as usize)
+/// What a frame holds: a page, a run of several, or a delta of one of its sizes. Those of each shape
+/// have numbers of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape(u8);
+
+/// How many shapes there are.
+pub const SHAPES: usize = 2 + SIZES;
+
+impl Shape {
+    /// A page.
+    pub const PAGE: Shape = Shape(0);
+    /// A run of several pages.
+    pub const RUN: Shape = Shape(1);
+
+    /// All shapes, in their order.
+    pub fn all() -> impl Iterator<Item = Shape> {
+        (0..SHAPES as u8).map(Shape)
     }
 
-    /// The frame of a [`place`](Self::place).
-    pub fn at(is_run: bool, number: usize) -> FrameId {
-        FrameId(number as u32 | if is_run { RUN } else { 0 })
+    /// A delta.
+    pub fn delta(size: Size) -> Shape {
+        Shape(2 + size.index() as u8)
+    }
+
+    /// So many pages.
+    fn of(pages: u32) -> Shape {
+        if pages == 1 { Shape::PAGE } else { Shape::RUN }
+    }
+
+    /// Its place in an array of all shapes.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// The size of a delta.
+    #[inline]
+    fn size(self) -> Option<Size> {
+        Size::ALL.get(self.index().checked_sub(2)?).copied()
+    }
+
+    /// The length of a frame of `pages` pages, or of a delta.
+    pub fn bytes(self, pages: u32, page_bytes: usize) -> usize {
+        self.size().map_or(pages as usize * page_bytes, |size| size.bytes(page_bytes))
     }
 }
 
-const RUN: u32 = 1 << 31;
+impl FrameId {
+    /// What the frame holds, and its number among its like.
+    #[inline]
+    pub fn place(self) -> (Shape, usize) {
+        (Shape((self.0 >> NUMBER_BITS) as u8), (self.0 & ((1 << NUMBER_BITS) - 1)) as usize)
+    }
+
+    /// The frame of a [`place`](Self::place).
+    pub fn at(shape: Shape, number: usize) -> FrameId {
+        FrameId(number as u32 | u32::from(shape.0) << NUMBER_BITS)
+    }
+
+    /// Whether it holds a delta.
+    #[inline]
+    pub fn is_delta(self) -> bool {
+        self.place().0.size().is_some()
+    }
+}
+
+/// The bits of a number among its like.
+const NUMBER_BITS: u32 = 29;
 /// Two numbers less than there are, because a slot's word has two other meanings.
-const RUNS_MAX: u32 = RUN - 2;
+const NUMBERS_MAX: u32 = (1 << NUMBER_BITS) - 2;
+const _: () = assert!(SHAPES <= 1 << (u32::BITS - NUMBER_BITS));
 
 /// The length of the first chunk, in frames or runs; each further one is twice as long.
 const FIRST_CHUNK: u32 = if cfg!(loom) { 2 } else { 64 };
@@ -72,7 +130,8 @@ fn place(number: u32) -> (usize, usize) {
 pub struct Frames {
     page_bytes: usize,
     cache_bytes: usize,
-    singles: [OnceLock<Block>; CHUNKS],
+    /// By shape; none of runs.
+    blocks: Box<[[OnceLock<Block>; CHUNKS]; SHAPES]>,
     runs: Box<[OnceLock<Box<[RunPlace]>>; CHUNKS]>,
     pool: Mutex<Pool>,
 }
@@ -92,8 +151,8 @@ enum Use {
 
 #[derive(Default)]
 struct Pool {
-    singles: Numbers,
-    runs: Numbers,
+    /// By shape.
+    numbers: [Numbers; SHAPES],
     written_bytes: usize,
     filled_bytes: usize,
 }
@@ -112,14 +171,13 @@ impl Frames {
         let frames = Arc::new(Frames {
             page_bytes,
             cache_bytes,
-            singles: std::array::from_fn(|_| OnceLock::new()),
+            blocks: Box::new(std::array::from_fn(|_| std::array::from_fn(|_| OnceLock::new()))),
             runs: Box::new(std::array::from_fn(|_| OnceLock::new())),
             pool: Mutex::new(Pool::default()),
         });
         let writer = FrameWriter {
             frames: Arc::clone(&frames),
-            singles: Vec::new(),
-            runs: Vec::new(),
+            made_by: std::array::from_fn(|_| Vec::new()),
             request: 1,
         };
         (frames, writer)
@@ -146,7 +204,7 @@ impl Frames {
         pages: u32,
         write: impl FnOnce(&mut [u8]) -> Result<()>,
     ) -> Result<Filled<'_>> {
-        let frame = self.take(pages, Use::Filled)?;
+        let frame = self.take(Shape::of(pages), pages, Use::Filled)?;
         // From here on the frame goes back if `write` fails or panics.
         let filled = Filled { frames: self, frame, kept: false };
         let (block, piece) = self.find(frame);
@@ -174,15 +232,17 @@ impl Frames {
     /// The memory of a frame: a block, and which piece of it.
     #[inline]
     fn find(&self, frame: FrameId) -> (&Block, usize) {
-        if frame.0 & RUN != 0 {
+        let (shape, number) = frame.place();
+        if shape == Shape::RUN {
             return (self.find_run(frame), 0);
         }
-        let (chunk, index) = place(frame.0);
-        (self.singles[chunk].get().expect("a frame's number comes from the arena"), index)
+        let (chunk, index) = place(number as u32);
+        let blocks = &self.blocks[shape.index()];
+        (blocks[chunk].get().expect("a frame's number comes from the arena"), index)
     }
 
     fn find_run(&self, frame: FrameId) -> &Block {
-        let (chunk, index) = place(frame.0 & !RUN);
+        let (chunk, index) = place(frame.place().1 as u32);
         let places = self.runs[chunk].get().expect("a run's number comes from the arena");
         // Acquire: pairs with the Release in `take`; the block's own fields were written before.
         let block = places[index].0.load(Acquire);
@@ -193,59 +253,55 @@ impl Frames {
     }
 
     /// Takes a frame out of the pool, with memory behind it.
-    fn take(&self, pages: u32, by: Use) -> Result<FrameId> {
+    fn take(&self, shape: Shape, pages: u32, by: Use) -> Result<FrameId> {
         assert!(pages > 0, "a frame holds at least a page");
         let full = |what| Error::Full { what };
         let memory = if by == Use::Filled { Resource::CacheBytes } else { Resource::DirtyBytes };
-        let bytes = self.page_bytes * pages as usize;
+        let bytes = shape.bytes(pages, self.page_bytes);
         let mut pool = lock(&self.pool);
         if by == Use::Filled && pool.filled_bytes + bytes > self.cache_bytes {
             return Err(full(Resource::CacheBytes));
         }
-        let id = if pages == 1 {
-            let number = pool.singles.next().ok_or(full(memory))?;
-            let (chunk, _) = place(number);
-            if self.singles[chunk].get().is_none() {
-                let pieces = (FIRST_CHUNK as usize) << chunk;
-                let block = Block::new(pieces, self.page_bytes).ok_or(full(memory))?;
-                // Set only here, under the pool's lock.
-                let _ = self.singles[chunk].set(block);
-            }
-            pool.singles.take(number, by);
-            number
-        } else {
-            let number = pool.runs.next().ok_or(full(memory))?;
+        let number = pool.numbers[shape.index()].next().ok_or(full(memory))?;
+        let (chunk, index) = place(number);
+        if shape == Shape::RUN {
             let block = Box::new(Block::new(1, bytes).ok_or(full(memory))?);
-            let (chunk, index) = place(number);
             let places = self.runs[chunk].get_or_init(|| {
                 let empty = |_| RunPlace(AtomicPtr::new(ptr::null_mut()));
                 (0..FIRST_CHUNK << chunk).map(empty).collect()
             });
             // Release: pairs with the Acquire in `find_run`.
             places[index].0.store(Box::into_raw(block), Release);
-            pool.runs.take(number, by);
-            number | RUN
-        };
+        } else {
+            let blocks = &self.blocks[shape.index()];
+            if blocks[chunk].get().is_none() {
+                let pieces = (FIRST_CHUNK as usize) << chunk;
+                let block = Block::new(pieces, bytes).ok_or(full(memory))?;
+                // Set only here, under the pool's lock.
+                let _ = blocks[chunk].set(block);
+            }
+        }
+        pool.numbers[shape.index()].take(number, by);
         *pool.bytes(by) += bytes;
-        Ok(FrameId(id))
+        Ok(FrameId::at(shape, number as usize))
     }
 
     /// Puts a frame back into the pool. Whoever calls this knows that nobody else reads it.
     fn give_back(&self, frame: FrameId) {
         let mut pool = lock(&self.pool);
-        let (by, bytes) = if frame.0 & RUN == 0 {
-            (pool.singles.give_back(frame.0), self.page_bytes)
-        } else {
-            let bytes = self.find_run(frame).piece_bytes();
-            let (chunk, index) = place(frame.0 & !RUN);
+        let (shape, number) = frame.place();
+        let mut bytes = shape.bytes(1, self.page_bytes);
+        if shape == Shape::RUN {
+            bytes = self.find_run(frame).piece_bytes();
+            let (chunk, index) = place(number as u32);
             let place = &self.runs[chunk].get().expect("found above")[index];
             // Acquire: pairs with the Release in `take`.
             let block = place.0.swap(ptr::null_mut(), Acquire);
             // SAFETY: made by `Box::into_raw` in `take`; the swap makes this the only call that
             // frees it; nobody reads it, as this function's callers know.
             drop(unsafe { Box::from_raw(block) });
-            (pool.runs.give_back(frame.0 & !RUN), bytes)
-        };
+        }
+        let by = pool.numbers[shape.index()].give_back(number as u32);
         *pool.bytes(by) -= bytes;
     }
 }
@@ -276,7 +332,7 @@ impl Pool {
 impl Numbers {
     /// The number to use next; none if all have been used. It stays free.
     fn next(&self) -> Option<u32> {
-        let fresh = || u32::try_from(self.uses.len()).ok().filter(|number| *number < RUNS_MAX);
+        let fresh = || u32::try_from(self.uses.len()).ok().filter(|number| *number < NUMBERS_MAX);
         self.free.last().copied().or_else(fresh)
     }
 
@@ -326,9 +382,8 @@ impl Drop for Filled<'_> {
 /// The writer's handle: the only way to write in a frame.
 pub struct FrameWriter {
     frames: Arc<Frames>,
-    /// For each frame the request that allocated it; 0 if it is shared or free.
-    singles: Vec<u64>,
-    runs: Vec<u64>,
+    /// By shape, for each frame the request that allocated it; 0 if it is shared or free.
+    made_by: [Vec<u64>; SHAPES],
     /// The request in progress, counted from 1.
     request: u64,
 }
@@ -340,7 +395,19 @@ impl FrameWriter {
     /// [`Error::Full`] if the machine has no memory for it. The limit on dirty bytes is the pager's
     /// to keep; [`Frames::written_bytes`] is what it compares.
     pub fn alloc(&mut self, pages: u32) -> Result<FrameId> {
-        let frame = self.frames.take(pages, Use::Written)?;
+        self.alloc_shape(Shape::of(pages), pages)
+    }
+
+    /// A fresh frame for a delta, as [`alloc`](Self::alloc).
+    ///
+    /// # Errors
+    /// As [`alloc`](Self::alloc).
+    pub fn alloc_delta(&mut self, size: Size) -> Result<FrameId> {
+        self.alloc_shape(Shape::delta(size), 1)
+    }
+
+    fn alloc_shape(&mut self, shape: Shape, pages: u32) -> Result<FrameId> {
+        let frame = self.frames.take(shape, pages, Use::Written)?;
         let (request, made_by) = (self.request, self.made_by(frame));
         *made_by = request;
         Ok(frame)
@@ -367,11 +434,8 @@ impl FrameWriter {
     /// Whether the request in progress made this frame.
     #[inline]
     pub fn is_fresh(&self, frame: FrameId) -> bool {
-        let (made_by, number) = match frame.0 & RUN {
-            0 => (&self.singles, frame.0),
-            _ => (&self.runs, frame.0 & !RUN),
-        };
-        made_by.get(number as usize) == Some(&self.request)
+        let (shape, number) = frame.place();
+        self.made_by[shape.index()].get(number) == Some(&self.request)
     }
 
     /// Ends the request: every fresh frame becomes shared, and is never written again until reused.
@@ -395,10 +459,8 @@ impl FrameWriter {
     }
 
     fn made_by(&mut self, frame: FrameId) -> &mut u64 {
-        let (made_by, number) = match frame.0 & RUN {
-            0 => (&mut self.singles, frame.0 as usize),
-            _ => (&mut self.runs, (frame.0 & !RUN) as usize),
-        };
+        let (shape, number) = frame.place();
+        let made_by = &mut self.made_by[shape.index()];
         if made_by.len() <= number {
             made_by.resize(number + 1, 0);
         }

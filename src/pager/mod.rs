@@ -13,7 +13,12 @@ pub mod write;
 
 use crate::{
     error::{Error, Resource, Result},
-    page::{self, Child, HEADER_BYTES, Kind, PageId, Run, meta, overflow},
+    page::{
+        self, Child, HEADER_BYTES, Kind, PageId, Run,
+        delta::{self, Change},
+        leaf::{Leaf, LeafBytes, LeafMut},
+        meta, overflow,
+    },
     publish::Version,
     seeded::{Bug, Seeded},
     storage::{StorageFile, map::Map},
@@ -36,11 +41,22 @@ pub type TableId = u32;
 pub trait Pages {
     /// The bytes of a page, verified: its checksum on first touch, and on every call that it is the
     /// page meant (birth), at the level and of the table meant. A mismatch is `Error::Corrupt`.
+    /// Leaves are asked for by [`leaf_bytes`](Self::leaf_bytes).
     fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]>;
+    /// As [`page`](Self::page), the bytes of a leaf, which may be a delta over another page.
+    fn leaf_bytes(&self, child: Child, table: TableId) -> Result<LeafBytes<'_>>;
+    /// A leaf.
+    #[allow(clippy::inline_always, reason = "a part of every descent")]
+    #[inline(always)]
+    fn leaf(&self, child: Child, table: TableId) -> Result<Leaf<'_>> {
+        Leaf::of(self.leaf_bytes(child, table)?)
+    }
     /// The content of an overflow run, whole, without its header.
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]>;
     /// Starts to fetch the head of a page into the CPU's cache; a hint that may do nothing.
     fn prefetch(&self, page: PageId);
+    /// Starts to fetch what a search for a place in a leaf reads beside its head; a hint.
+    fn prefetch_heads(&self, _page: PageId) {}
     /// The size of every page, in bytes.
     fn page_bytes(&self) -> usize;
 }
@@ -52,6 +68,31 @@ pub trait PagesMut: Pages {
     /// The page itself if this request made it, else a copy under a new number (header updated),
     /// the old one retired. Afterwards [`page_mut`](Self::page_mut) may change it.
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child>;
+    /// A delta of this request in the place of a leaf, the old one retired, that
+    /// [`delta_mut`](Self::delta_mut) may give `change`. None, and nothing changed: the leaf is to
+    /// be changed as a whole.
+    fn make_delta(
+        &mut self,
+        _child: Child,
+        _table: TableId,
+        _change: Change,
+    ) -> Result<Option<Child>> {
+        Ok(None)
+    }
+    /// Two deltas of this request in the place of a leaf, the old one retired, of its first `left`
+    /// entries and of the others, with room for a new entry each, of which the cells take `new`
+    /// bytes. None, and nothing changed: the leaf is to be split as a whole.
+    fn split_as_deltas(
+        &mut self,
+        _child: Child,
+        _table: TableId,
+        _left: usize,
+        _new: [usize; 2],
+    ) -> Result<Option<[Child; 2]>> {
+        Ok(None)
+    }
+    /// A delta that this request made.
+    fn delta_mut(&mut self, child: Child) -> Result<LeafMut<'_>>;
     /// The bytes of a page that this request made.
     fn page_mut(&mut self, child: Child) -> Result<&mut [u8]>;
     /// Gives up a page: at once if this request made it, else retired by the birth/end rule.
@@ -297,6 +338,26 @@ impl Pager {
         self.bytes(page, self.page_bytes, by, |bytes| page::verify(bytes, page, self.seed))
     }
 
+    #[inline(never)]
+    fn leaf_elsewhere(&self, child: Child, table: TableId, by: Reads) -> Result<LeafBytes<'_>> {
+        let Some(page) = self.delta_of(child.page) else {
+            return self.page_for(child, table, 0, by).map(LeafBytes::whole);
+        };
+        page::expect(page, child, table, 0)?;
+        // It stays, unchanged, for as long as the delta's frame does.
+        let base = self.page_for(delta::base(page), table, 0, by)?;
+        Ok(LeafBytes { page, base })
+    }
+
+    /// The delta that a page is at the moment, if it is one.
+    #[inline]
+    fn delta_of(&self, page: PageId) -> Option<&[u8]> {
+        match self.slots.load(page.0) {
+            Slot::Frame(frame) if frame.is_delta() => Some(self.frames.bytes(frame)),
+            _ => None,
+        }
+    }
+
     fn run_bytes_of(&self, run: Run, by: Reads) -> Result<&[u8]> {
         let len = HEADER_BYTES + run.len as usize;
         self.bytes(run.first.page, len, by, |bytes| overflow::verify_run(bytes, run, self.seed))
@@ -335,7 +396,10 @@ impl Pager {
 
     /// The birth of a page of a tree, whose table and level the caller need not know.
     fn page_birth(&self, child: Child) -> Result<Version> {
-        born(child, self.page_bytes_of(child.page, Reads::Writer)?)
+        match self.delta_of(child.page) {
+            Some(delta) => born(child, delta),
+            None => born(child, self.page_bytes_of(child.page, Reads::Writer)?),
+        }
     }
 
     /// The birth of a run.
@@ -369,6 +433,18 @@ impl Pages for Pager {
         Ok(bytes)
     }
 
+    #[allow(clippy::inline_always, reason = "as of a page")]
+    #[inline(always)]
+    fn leaf_bytes(&self, child: Child, table: TableId) -> Result<LeafBytes<'_>> {
+        match self.clean_page(child.page) {
+            Some(bytes) => {
+                page::expect(bytes, child, table, 0)?;
+                Ok(LeafBytes::whole(bytes))
+            }
+            None => self.leaf_elsewhere(child, table, Reads::Snapshot),
+        }
+    }
+
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
         self.run_for(run, table, Reads::Snapshot)
     }
@@ -376,7 +452,7 @@ impl Pages for Pager {
     #[inline]
     fn prefetch(&self, page: PageId) {
         let bytes = match self.slots.load(page.0) {
-            Slot::Frame(frame) => self.framed(page, frame, self.page_bytes).ok(),
+            Slot::Frame(frame) => Some(self.frames.bytes(frame)),
             Slot::Clean | Slot::Cold => self.piece(page),
         };
         if let Some(bytes) = bytes {
@@ -386,10 +462,25 @@ impl Pages for Pager {
         }
     }
 
+    fn prefetch_heads(&self, page: PageId) {
+        let bytes = match self.slots.load(page.0) {
+            Slot::Frame(frame) => Some(self.frames.bytes(frame)),
+            Slot::Clean | Slot::Cold => self.piece(page),
+        };
+        for line in 2..2 + HEADS_LINES {
+            if let Some(bytes) = bytes {
+                prefetch_at(bytes, line * LINE_BYTES);
+            }
+        }
+    }
+
     fn page_bytes(&self) -> usize {
         self.page_bytes
     }
 }
+
+/// How many lines behind the first two hold the heads of a leaf of entries of usual size.
+const HEADS_LINES: usize = 2;
 
 #[cold]
 fn beyond(page: PageId) -> Error {

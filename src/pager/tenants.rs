@@ -1,7 +1,7 @@
 //! Who lives in a frame: what the writer knows of the page in it.
 //! Owns: [`Tenants`]. Absent on purpose: the bytes (the room `frames`) and any rule of reuse.
 
-use super::frames::FrameId;
+use super::frames::{FrameId, SHAPES, Shape};
 use crate::{page::PageId, publish::Version};
 use std::ops::{Index, IndexMut};
 
@@ -35,24 +35,21 @@ pub enum Tenancy {
 pub const VACANT: Tenant =
     Tenant { page: PageId(0), pages: 0, birth: Version(0), state: Tenancy::Vacant };
 
-/// The tenant of every frame, singles and runs apart, as their numbers are.
+/// The tenant of every frame, by shape, as their numbers are.
 #[derive(Default)]
-pub struct Tenants {
-    singles: Vec<Tenant>,
-    runs: Vec<Tenant>,
-}
+pub struct Tenants([Vec<Tenant>; SHAPES]);
 
 impl Tenants {
     /// The tenant of a frame, if it ever had one.
     pub fn get(&self, frame: FrameId) -> Option<&Tenant> {
-        let (is_run, number) = frame.place();
-        if is_run { self.runs.get(number) } else { self.singles.get(number) }
+        let (shape, number) = frame.place();
+        self.0[shape.index()].get(number)
     }
 
     /// Moves a tenant in, or out.
     pub fn set(&mut self, frame: FrameId, tenant: Tenant) {
-        let (is_run, number) = frame.place();
-        let tenants = if is_run { &mut self.runs } else { &mut self.singles };
+        let (shape, number) = frame.place();
+        let tenants = &mut self.0[shape.index()];
         if number >= tenants.len() {
             tenants.resize(number + 1, VACANT);
         }
@@ -61,8 +58,9 @@ impl Tenants {
 
     /// All frames that ever had a tenant.
     pub fn iter(&self) -> impl Iterator<Item = (FrameId, &Tenant)> {
-        let singles = self.singles.iter().enumerate().map(|(n, t)| (FrameId::at(false, n), t));
-        singles.chain(self.runs.iter().enumerate().map(|(n, t)| (FrameId::at(true, n), t)))
+        Shape::all().zip(&self.0).flat_map(|(shape, tenants)| {
+            tenants.iter().enumerate().map(move |(n, t)| (FrameId::at(shape, n), t))
+        })
     }
 }
 
@@ -76,7 +74,7 @@ impl Index<FrameId> for Tenants {
 
 impl IndexMut<FrameId> for Tenants {
     fn index_mut(&mut self, frame: FrameId) -> &mut Tenant {
-        let (is_run, number) = frame.place();
-        if is_run { &mut self.runs[number] } else { &mut self.singles[number] }
+        let (shape, number) = frame.place();
+        &mut self.0[shape.index()][number]
     }
 }

@@ -15,17 +15,24 @@ use super::{
 use crate::{
     behind::Behind,
     error::{Error, Result},
-    page::{self, Child, Kind, PageId, Run, overflow},
+    page::{
+        self, Child, Kind, PageId, Run,
+        delta::Change,
+        leaf::{LeafBytes, LeafMut},
+        overflow,
+    },
     publish::{Generation, Lease, Version},
     reclaim::{Mark as RetireMark, Reclaimer},
     sync::Arc,
 };
 use std::collections::{HashMap, HashSet, VecDeque};
 
+mod bases;
 mod reserve;
 mod spill;
 mod tail;
 
+use bases::Bases;
 pub use reserve::Draw;
 use reserve::Reserve;
 use spill::Pieces;
@@ -59,6 +66,7 @@ pub struct Savepoint {
     unsettled: usize,
     pages: RetireMark,
     frames: RetireMark,
+    bases: usize,
 }
 
 /// The writer's side of the pager.
@@ -67,7 +75,8 @@ pub struct WritePager {
     arena: FrameWriter,
     space: FreeSpace,
     tenants: Tenants,
-    dirty_pages: u64,
+    dirty_bytes: u64,
+    bases: Bases,
     waiting_pages: Reclaimer<Extent>,
     waiting_frames: Reclaimer<FrameId>,
     /// Pages made by the group being applied, some of them given up again or used twice.
@@ -87,6 +96,8 @@ pub struct WritePager {
     spilled: HashMap<PageId, u32>,
     /// The request in progress may write its pages early, once this many pages are dirty.
     spill_pages: u64,
+    /// It makes no more deltas from here on: they are not spilled. Never raised by a spill.
+    delta_pages: u64,
     /// How many pages its group had made at its last spill, or when it began.
     spilled_to: usize,
     /// What spills wrote since it was last asked, in bytes.
@@ -112,7 +123,8 @@ impl WritePager {
             pager,
             arena,
             tenants: Tenants::default(),
-            dirty_pages: 0,
+            dirty_bytes: 0,
+            bases: Bases::default(),
             waiting_pages: Reclaimer::default(),
             waiting_frames: Reclaimer::default(),
             made: Vec::new(),
@@ -125,6 +137,7 @@ impl WritePager {
             reserve: Reserve::default(),
             spilled: HashMap::new(),
             spill_pages: u64::MAX,
+            delta_pages: u64::MAX,
             spilled_to: 0,
             spilled_bytes: 0,
             unspilled: Vec::new(),
@@ -148,9 +161,19 @@ impl WritePager {
         &self.pager
     }
 
-    /// Bytes of pages written since the last checkpoint and still alive.
+    /// Bytes in memory of pages changed since the last checkpoint and still alive.
     pub fn dirty_bytes(&self) -> u64 {
-        self.dirty_pages * self.page_bytes() as u64
+        self.dirty_bytes
+    }
+
+    /// The same in pages, rounded up.
+    fn dirty_pages(&self) -> u64 {
+        self.dirty_bytes.div_ceil(self.page_bytes() as u64)
+    }
+
+    /// The bytes of a frame of `pages` pages, or of a delta.
+    fn weight(&self, frame: FrameId, pages: u32) -> u64 {
+        frame.place().0.bytes(pages, self.page_bytes()) as u64
     }
 
     /// Bytes of all frames in use, the retired ones that readers keep included.
@@ -161,7 +184,8 @@ impl WritePager {
     /// Free pages, those that wait for a reader or a checkpoint (a run counted once), and the
     /// file's length in pages.
     pub fn space_pages(&self) -> (u32, u64, u32) {
-        (self.space.pages(), self.waiting_pages.len() as u64, self.space.end())
+        let waiting = self.waiting_pages.len() + self.bases.len();
+        (self.space.pages(), waiting as u64, self.space.end())
     }
 
     /// How many snapshots were alive when last reclaimed, the published one included.
@@ -216,6 +240,7 @@ impl WritePager {
         self.arena.share();
         self.version = version;
         self.spill_pages = u64::MAX;
+        self.delta_pages = u64::MAX;
         self.spilled_to = self.made.len();
         self.unspilled.clear();
         self.request = self.savepoint();
@@ -257,6 +282,7 @@ impl WritePager {
             unsettled: self.unsettled.len(),
             pages: self.waiting_pages.mark(),
             frames: self.waiting_frames.mark(),
+            bases: self.bases.mark(),
         }
     }
 
@@ -266,13 +292,15 @@ impl WritePager {
         self.behind = None;
         self.waiting_pages.undo(point.pages);
         self.waiting_frames.undo(point.frames);
+        self.bases.undo(point.bases);
         for index in point.unsettled..self.unsettled.len() {
             let (frame, before) = self.unsettled[index];
             let tenant = &mut self.tenants[frame];
             tenant.state = before;
+            let pages = tenant.pages;
             match before {
-                Tenancy::Dirty => self.dirty_pages += u64::from(tenant.pages),
-                _ => self.pager.count_cached(tenant.pages),
+                Tenancy::Dirty => self.dirty_bytes += self.weight(frame, pages),
+                _ => self.pager.count_cached(pages),
             }
         }
         self.unsettled.truncate(point.unsettled);
@@ -298,8 +326,10 @@ impl WritePager {
         self.moved = None;
         self.spilled.clear();
         self.spill_pages = u64::MAX;
+        self.delta_pages = u64::MAX;
         self.waiting_pages.commit();
         self.waiting_frames.commit();
+        self.bases.commit();
     }
 
     /// The live dirty pages, ascending by page.
@@ -322,8 +352,14 @@ impl WritePager {
             if tenant.state != Tenancy::Dirty || !same {
                 continue;
             }
-            self.dirty_pages -= u64::from(tenant.pages);
-            if self.pager.is_mapped(dirty.page, dirty.pages) {
+            self.dirty_bytes -= self.weight(dirty.frame, tenant.pages);
+            if dirty.frame.is_delta() {
+                // Release (in `set`), as below.
+                self.pager.slots.set(dirty.page.0, self.written_delta(dirty.page));
+                self.tenants[dirty.frame].state = Tenancy::Retired;
+                self.waiting_frames.retire_now(dirty.frame, tenant.birth, generation);
+                self.release_base_now(dirty.frame, generation);
+            } else if self.pager.is_mapped(dirty.page, dirty.pages) {
                 // Release (in `set`): whoever sees the page clean sees the file's bytes, synced.
                 self.pager.slots.set(dirty.page.0, Slot::Clean);
                 self.tenants[dirty.frame].state = Tenancy::Retired;
@@ -349,7 +385,8 @@ impl WritePager {
     /// The free space as it will be without readers, checkpoints, and `more`; trimmed.
     fn space_without_readers(&self, more: &[Extent]) -> FreeSpace {
         let mut space = self.space.clone();
-        for extent in self.waiting_pages.iter().chain(more) {
+        let waiting = self.waiting_pages.iter().chain(more).copied();
+        for extent in waiting.chain(self.bases.extents()) {
             space.give(extent.first, extent.pages);
         }
         space.gather();
@@ -359,7 +396,7 @@ impl WritePager {
 
     /// The greatest length of that list with `more` further extents.
     pub fn free_space_bytes_max(&self, more: usize) -> usize {
-        let waiting = self.waiting_pages.iter().count();
+        let waiting = self.waiting_pages.iter().count() + self.bases.len();
         self.space.encoded_bytes_max(waiting + more)
     }
 
@@ -368,7 +405,7 @@ impl WritePager {
         let mut space = self.space.clone();
         space.gather();
         let free = space.extents().map(|(first, pages)| Extent { first, pages });
-        free.chain(self.waiting_pages.iter().copied()).collect()
+        free.chain(self.waiting_pages.iter().copied()).chain(self.bases.extents()).collect()
     }
 
     /// The page file's length, in pages that were ever given out.
@@ -456,10 +493,15 @@ impl WritePager {
     }
 
     fn place(&mut self, pages: u32) -> Result<(Child, FrameId)> {
-        if self.dirty_pages >= self.spill_pages {
+        if self.dirty_pages() >= self.spill_pages {
             self.spill()?;
         }
         let frame = self.arena.alloc(pages)?;
+        Ok((self.place_in(frame, pages)?, frame))
+    }
+
+    /// A fresh page, or run, in a fresh frame.
+    fn place_in(&mut self, frame: FrameId, pages: u32) -> Result<Child> {
         let first = match self.take_pages(pages) {
             Ok(first) => first,
             Err(e) => {
@@ -472,14 +514,14 @@ impl WritePager {
         if let Some(moved) = &mut self.moved {
             moved.insert(first);
         }
-        Ok((Child { page: first, birth: self.version.0 as u32 }, frame))
+        Ok(Child { page: first, birth: self.version.0 as u32 })
     }
 
     /// Puts a page of the request in progress into a frame.
     fn settle(&mut self, page: PageId, pages: u32, frame: FrameId) {
         let birth = self.version;
         self.tenants.set(frame, Tenant { page, pages, birth, state: Tenancy::Dirty });
-        self.dirty_pages += u64::from(pages);
+        self.dirty_bytes += self.weight(frame, pages);
         self.pager.slots.set(page.0, Slot::Frame(frame));
     }
 
@@ -493,7 +535,7 @@ impl WritePager {
 
     /// Empties a frame that only the request in progress could see.
     fn discard(&mut self, frame: FrameId) {
-        self.dirty_pages -= u64::from(self.tenants[frame].pages);
+        self.dirty_bytes -= self.weight(frame, self.tenants[frame].pages);
         self.vacate(frame);
     }
 
@@ -523,7 +565,12 @@ impl WritePager {
         }
         if is_ours {
             match self.dirty_frame(first) {
-                Some(frame) => self.discard(frame),
+                Some(frame) => {
+                    if frame.is_delta() {
+                        self.release_base(frame)?;
+                    }
+                    self.discard(frame);
+                }
                 None => _ = self.spilled.remove(&first),
             }
             self.space.give(first, pages);
@@ -535,7 +582,7 @@ impl WritePager {
             return Ok(());
         };
         match tenant.state {
-            Tenancy::Dirty => self.dirty_pages -= u64::from(tenant.pages),
+            Tenancy::Dirty => self.dirty_bytes -= self.weight(frame, tenant.pages),
             Tenancy::Cached => self.pager.uncount_cached(tenant.pages),
             // A frame that a reader filled just now: `take_cached` finds that its page is gone.
             Tenancy::Vacant | Tenancy::Retired => return Ok(()),
@@ -545,7 +592,7 @@ impl WritePager {
         // A clean page was seen by snapshots older than any that could see it dirty.
         let seen_from = if tenant.state == Tenancy::Dirty { birth } else { Version(0) };
         self.waiting_frames.retire(frame, seen_from, self.generation);
-        Ok(())
+        if frame.is_delta() { self.release_base(frame) } else { Ok(()) }
     }
 }
 
@@ -567,6 +614,11 @@ impl Pages for WritePager {
         self.pager.page_for(child, table, level, Reads::Writer)
     }
 
+    fn leaf_bytes(&self, child: Child, table: TableId) -> Result<LeafBytes<'_>> {
+        self.await_spilled(child.page)?;
+        self.pager.leaf_elsewhere(child, table, Reads::Writer)
+    }
+
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {
         self.await_spilled(run.first.page)?;
         self.pager.run_for(run, table, Reads::Writer)
@@ -574,6 +626,10 @@ impl Pages for WritePager {
 
     fn prefetch(&self, page: PageId) {
         self.pager.prefetch(page);
+    }
+
+    fn prefetch_heads(&self, page: PageId) {
+        self.pager.prefetch_heads(page);
     }
 
     fn page_bytes(&self) -> usize {
@@ -589,25 +645,58 @@ impl PagesMut for WritePager {
     }
 
     fn make_mut(&mut self, child: Child, table: TableId, level: u8) -> Result<Child> {
-        let birth = page::birth(self.page(child, table, level)?);
+        let delta = self.dirty_frame(child.page).filter(|frame| frame.is_delta());
+        let birth = match delta {
+            Some(_) => page::birth(self.leaf_bytes(child, table)?.page),
+            None => page::birth(self.page(child, table, level)?),
+        };
         if birth == self.version && self.is_ours(child.page) {
+            if let Some(delta) = delta {
+                self.fold_own(child.page, table, delta)?;
+            }
             return Ok(child);
         }
         if self.is_too_late(birth) {
             return Err(born_too_late(child.page));
         }
         let (copy, frame) = self.place(1)?;
-        let old = self.pager.page_for(child, table, level, Reads::Writer)?;
-        let birth = page::birth(old);
-        let bytes = self.arena.bytes_mut(frame);
-        bytes.copy_from_slice(old);
-        page::set_identity(bytes, copy.page, self.version);
+        if delta.is_some() {
+            self.fold_into(frame, child.page, table)?;
+        } else {
+            let old = self.pager.page_for(child, table, level, Reads::Writer)?;
+            self.arena.bytes_mut(frame).copy_from_slice(old);
+        }
+        page::set_identity(self.arena.bytes_mut(frame), copy.page, self.version);
         self.give_up(child.page, 1, birth)?;
         Ok(copy)
     }
 
+    fn make_delta(
+        &mut self,
+        child: Child,
+        table: TableId,
+        change: Change,
+    ) -> Result<Option<Child>> {
+        self.change_as_delta(child, table, change)
+    }
+
+    fn split_as_deltas(
+        &mut self,
+        child: Child,
+        table: TableId,
+        left: usize,
+        new: [usize; 2],
+    ) -> Result<Option<[Child; 2]>> {
+        self.split_into_deltas(child, table, left, new)
+    }
+
+    fn delta_mut(&mut self, child: Child) -> Result<LeafMut<'_>> {
+        self.change_delta(child)
+    }
+
     fn page_mut(&mut self, child: Child) -> Result<&mut [u8]> {
         let frame = match self.dirty_frame(child.page) {
+            Some(frame) if frame.is_delta() => return Err(born_too_late(child.page)),
             Some(frame) => frame,
             None => self.unspill(child.page)?,
         };

@@ -15,7 +15,7 @@ mod tests;
 use crate::{
     error::{Limit, Result},
     options::{KEY_BYTES_MAX, VALUE_BYTES_MAX},
-    txn::raw::WriteRaw,
+    txn::raw::{Fill, WriteRaw},
 };
 use gathered::Gathered;
 use sorting::Sorting;
@@ -91,6 +91,7 @@ impl<'t, W: WriteRaw> Extend<'t, W> {
 
     /// Puts what is gathered, and no more, into the table.
     fn hand_over(&mut self) -> Result<()> {
+        let fill = if self.gathered.is_mixed() { Fill::WithSlack } else { Fill::Whole };
         let mut sorted = self.gathered.sort();
         match (sorted.next(), sorted.peek()) {
             (None, _) => {}
@@ -98,7 +99,8 @@ impl<'t, W: WriteRaw> Extend<'t, W> {
                 self.new += u64::from(self.to.insert(self.table, key, value)?);
             }
             (first, _) => {
-                self.new += self.to.load(self.table, first.into_iter().chain(sorted).map(Ok))?;
+                let sorted = first.into_iter().chain(sorted).map(Ok);
+                self.new += self.to.load(self.table, sorted, fill)?;
             }
         }
         self.gathered.clear()
@@ -115,6 +117,6 @@ impl<'t, W: WriteRaw> Extend<'t, W> {
             return Ok(self.new);
         };
         let merged = runs.merge(self.gathered.sort())?;
-        Ok(self.new + self.to.load(self.table, merged)?)
+        Ok(self.new + self.to.load(self.table, merged, Fill::WithSlack)?)
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    page::{Child, Kind, cell::NewKey, filling::Filling, leaf::Leaf},
+    page::{Child, Kind, cell::NewKey, filling::Filling},
     pager::PagesMut,
 };
 
@@ -25,6 +25,8 @@ struct Builder<'t> {
     separator: Option<Moving>,
     /// The last key; nothing before the first.
     last: Vec<u8>,
+    /// What is left free of each leaf.
+    slack_bytes: usize,
 }
 
 impl Tree {
@@ -41,19 +43,19 @@ impl Tree {
         I: IntoIterator<Item = Result<(K, V)>>,
     {
         let mut tree = Tree::empty(table);
-        tree.append(pages, sorted)?;
+        tree.append(pages, sorted, Fill::Whole)?;
         Ok(tree)
     }
 
     /// Puts entries in strictly ascending key order behind the last one. Returns how many.
     ///
     /// Cost: the last leaf and the branches above it are copied once; then each page is written
-    /// once, full.
+    /// once, filled as `fill` says.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a key is not greater than the one before it, the tree's last included;
     /// else as [`insert`](Tree::insert), and whatever the iterator gives.
-    pub fn append<P, K, V, I>(&mut self, pages: &mut P, sorted: I) -> Result<u64>
+    pub fn append<P, K, V, I>(&mut self, pages: &mut P, sorted: I, fill: Fill) -> Result<u64>
     where
         P: PagesMut,
         K: AsRef<[u8]>,
@@ -62,6 +64,9 @@ impl Tree {
     {
         let old_len = self.len;
         let mut builder = Builder::behind(self, pages)?;
+        if fill == Fill::WithSlack {
+            builder.slack_bytes = pages.page_bytes() / SLACK_PART;
+        }
         for entry in sorted {
             let (key, value) = entry?;
             builder.push(pages, key.as_ref(), value.as_ref())?;
@@ -71,6 +76,19 @@ impl Tree {
     }
 }
 
+/// How full leaves are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// As full as they get: for keys that came in order, whose next ones will come behind them.
+    Whole,
+    /// With room for an entry of usual size: for keys that came in no order, among which the next
+    /// ones will come. Each of them would split a whole leaf.
+    WithSlack,
+}
+
+/// The part of a page that is left free.
+const SLACK_PART: usize = 16;
+
 impl Builder<'_> {
     /// One whose open pages are the last ones of `tree`.
     fn behind<'t, P: PagesMut>(tree: &'t mut Tree, pages: &mut P) -> Result<Builder<'t>> {
@@ -79,12 +97,12 @@ impl Builder<'_> {
         if tree.descend(pages, Toward::Last, &mut open)? {
             tree.own(pages, &mut open, 0)?;
             leaf = Some(open.leaf());
-            filling.push_all(Leaf::new(pages.page(open.leaf(), tree.table, 0)?)?)?;
+            filling.push_all(pages.leaf(open.leaf(), tree.table)?)?;
             if let Some((key, _)) = tree.last(pages)? {
                 last.extend_from_slice(key);
             }
         }
-        Ok(Builder { tree, open, filling, leaf, separator: None, last })
+        Ok(Builder { tree, open, filling, leaf, separator: None, last, slack_bytes: 0 })
     }
 
     fn push<P: PagesMut>(&mut self, pages: &mut P, key: &[u8], value: &[u8]) -> Result<()> {
@@ -95,7 +113,8 @@ impl Builder<'_> {
         }
         let cell = new_key(pages, table, key)?;
         let value = new_value(pages, table, key.len(), value)?;
-        if !self.filling.push(cell, value) {
+        let is_full = self.filling.free_bytes() < self.slack_bytes && !self.filling.is_empty();
+        if is_full || !self.filling.push(cell, value) {
             self.close_leaf(pages)?;
             let separator = separate(self.open.leaf(), &self.last, key)?;
             self.separator = Some(Moving::between(pages, self.tree, separator)?);

@@ -9,7 +9,7 @@ use crate::{
     page::{
         self, Child, PageId, Run,
         branch::{Branch, Separator},
-        leaf::Leaf,
+        leaf::{Leaf, LeafBytes},
     },
     pager::Pages,
     publish::Version,
@@ -129,8 +129,11 @@ impl<'p, 'v, P: Pages> Check<'p, 'v, P> {
             return Ok(());
         }
         (self.visit)(child.page, 1)?;
-        let bytes = self.pages.page(child, self.tree.table, level)?;
-        let birth = page::birth(bytes);
+        let bytes = match level {
+            0 => self.pages.leaf_bytes(child, self.tree.table)?,
+            _ => LeafBytes::whole(self.pages.page(child, self.tree.table, level)?),
+        };
+        let birth = page::birth(bytes.page);
         if birth > newest {
             let (found, newest) = (birth.0, newest.0);
             let reason =
@@ -138,9 +141,9 @@ impl<'p, 'v, P: Pages> Check<'p, 'v, P> {
             return Err(Error::corrupt_page(child.page.0, reason));
         }
         if level == 0 {
-            self.leaf(child, Leaf::new(bytes)?, low, high)
+            self.leaf(child, Leaf::of(bytes)?, low, high)
         } else {
-            self.branch(child, Branch::new(bytes)?, level, low, high)
+            self.branch(child, Branch::new(bytes.page)?, level, low, high)
         }
     }
 

@@ -338,11 +338,11 @@ impl Tree {
         child: Child,
         edge: &mut Edge<'p>,
     ) -> Result<Leaf<'p>> {
-        let bytes = pages.page(child, self.table, 0)?;
+        let bytes = pages.leaf_bytes(child, self.table)?;
         for line in 1..=HEAD_LINES {
-            prefetch_at(bytes, line * LINE_BYTES);
+            prefetch_at(bytes.page, line * LINE_BYTES);
         }
-        let leaf = Leaf::new(bytes)?;
+        let leaf = Leaf::of(bytes)?;
         (edge.cells, edge.count) = (leaf.cells()?, leaf.len());
         Ok(leaf)
     }

@@ -338,10 +338,10 @@ impl<'p, P: Pages> Walk<'p, P> {
 
     /// Enters the subtree ahead.
     fn enter(&mut self, child: Child, level: u8) -> Result<()> {
-        let page = self.pages.page(child, self.tree.table, level)?;
+        let table = self.tree.table;
         let node = match level {
-            0 => Node::Leaf(Leaf::new(page)?),
-            _ => Node::Branch(Branch::new(page)?, level),
+            0 => Node::Leaf(self.pages.leaf(child, table)?),
+            _ => Node::Branch(Branch::new(self.pages.page(child, table, level)?)?, level),
         };
         self.skip();
         self.frames.push(Frame { node, index: 0 });

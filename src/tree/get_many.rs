@@ -32,7 +32,7 @@ impl Tree {
             let children = self.walk_group(pages, root, keys)?;
             let mut lookups = [None; GROUP];
             for ((lookup, child), key) in lookups.iter_mut().zip(children).zip(keys) {
-                let begun = Lookup::begin(pages.page(child, self.table, 0)?, key)?;
+                let begun = Lookup::begin(pages.leaf_bytes(child, self.table)?, key)?;
                 begun.prefetch();
                 *lookup = Some(begun);
             }
@@ -51,7 +51,9 @@ impl Tree {
             return Ok(());
         };
         for keys in keys.chunks(GROUP) {
-            self.walk_group(pages, root, keys)?;
+            for child in self.walk_group(pages, root, keys)?.iter().take(keys.len()) {
+                pages.prefetch_heads(child.page);
+            }
         }
         Ok(())
     }

@@ -8,12 +8,16 @@ use crate::{
     page::{
         Child, Kind, Run,
         branch::{Branch, BranchMut, Separator, shortest_separator},
-        cell::{CellKey, CellValue, NewKey, NewValue, key_inline_max},
+        cell::{Cell, CellKey, CellValue, NewKey, NewValue, PartKey, key_inline_max},
+        delta::Change,
         leaf::{Leaf, LeafMut},
     },
     pager::{Pages, PagesMut},
     tree::{LEVELS_MAX, resolver},
 };
+
+/// A leaf with as much room beside a new cell is not full: the rounding of its arrays.
+const SLACK_BYTES: usize = 64;
 
 /// A separator on its way from one branch to another: its bytes, and the run that they lie in if
 /// they are long. Whoever holds it owns the run.
@@ -117,9 +121,7 @@ fn cut_leaf(page: &[u8], at: usize, key: NewKey<'_>, value: NewValue<'_>) -> Res
     if at == source.len() {
         return Ok(at);
     }
-    if let CellKey::Inline(before) = source.key(at - 1)?
-        && counts_on(before, whole(key))
-    {
+    if follows(source.key(at - 1)?, key) {
         let mut trial = page.to_vec();
         let mut left = LeafMut::new(&mut trial)?;
         left.remove_range(at..source.len())?;
@@ -128,6 +130,11 @@ fn cut_leaf(page: &[u8], at: usize, key: NewKey<'_>, value: NewValue<'_>) -> Res
         }
     }
     source.split_point(at, key, value)
+}
+
+/// Whether `key` counts on from `before`.
+fn follows(before: CellKey<'_>, key: NewKey<'_>) -> bool {
+    matches!(before, CellKey::Inline(before) if counts_on(before, whole(key)))
 }
 
 /// Whether `key` is `before` plus one, both read as big-endian numbers.
@@ -185,9 +192,17 @@ impl Tree {
             Some(Ok(index)) => self.replace(pages, path, index, key, new)?,
             Some(Err(index)) => {
                 let cell = new_key(pages, self.table, key)?;
-                self.own(pages, path, 0)?;
                 self.len += 1;
-                self.add(pages, path, index, cell, new)?
+                let change = Change { cell: Cell::new_len(PartKey::new(cell), new), gone: None };
+                if self.own_delta(pages, path, change)? {
+                    must_fit(pages.delta_mut(path.leaf())?.insert(index, cell, new)?, path.leaf())?;
+                    false
+                } else if self.split_as_deltas(pages, path, index, cell, new)? {
+                    true
+                } else {
+                    self.own(pages, path, 0)?;
+                    self.add(pages, path, index, cell, new)?
+                }
             }
             None => {
                 let cell = new_key(pages, self.table, key)?;
@@ -210,8 +225,18 @@ impl Tree {
         key: &[u8],
         value: NewValue<'_>,
     ) -> Result<bool> {
-        self.own(pages, path, 0)?;
-        let mut leaf = leaf_mut(pages, path.leaf())?;
+        let key_cell = PartKey::new(match pages.leaf(path.leaf(), self.table)?.key(index)? {
+            CellKey::Inline(_) => NewKey::Inline(key),
+            CellKey::Run(run) => NewKey::Run(run, key),
+        });
+        let change = Change { cell: Cell::new_len(key_cell, value), gone: Some(index) };
+        let is_delta = self.own_delta(pages, path, change)?;
+        let mut leaf = if is_delta {
+            pages.delta_mut(path.leaf())?
+        } else {
+            self.own(pages, path, 0)?;
+            leaf_mut(pages, path.leaf())?
+        };
         let (old_key, old_value) = leaf.as_leaf().entry(index)?;
         let old_key = match old_key {
             CellKey::Inline(_) => NewKey::Inline(key),
@@ -223,6 +248,7 @@ impl Tree {
         };
         let fits = leaf.replace_value(index, value)?;
         if !fits {
+            must_fit(!is_delta, path.leaf())?;
             leaf.remove(index)?;
         }
         if let Some(run) = old_run {
@@ -247,6 +273,48 @@ impl Tree {
             return Ok(false);
         }
         let (right, separator) = self.split_leaf(pages, path.leaf(), at, key, value)?;
+        self.add_child(pages, path, 1, right, separator)?;
+        Ok(true)
+    }
+
+    /// Splits the path's leaf, which is full, into two deltas while inserting an entry at `at`.
+    /// False, and nothing changed: it is to be split as a whole.
+    fn split_as_deltas<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        path: &mut Path,
+        at: usize,
+        key: NewKey<'_>,
+        value: NewValue<'_>,
+    ) -> Result<bool> {
+        let old = path.leaf();
+        let cell = Cell::new_len(PartKey::new(key), value);
+        let (cut, separator) = {
+            let shared = &*pages;
+            let leaf = shared.leaf(old, self.table)?;
+            // At the edges pages are begun, and where keys count on they are filled.
+            let is_apart = at == 0 || at == leaf.len() || leaf.free_bytes() >= cell + SLACK_BYTES;
+            if is_apart || follows(leaf.key(at - 1)?, key) {
+                return Ok(false);
+            }
+            let cut = leaf.split_point(at, key, value)?;
+            let resolve = resolver(shared, self.table);
+            let key_of = |i: usize| match old_index(i, at) {
+                None => Ok(whole(key)),
+                Some(i) => leaf.key(i)?.resolve(&resolve),
+            };
+            (cut, separate(old, key_of(cut - 1)?, key_of(cut)?)?)
+        };
+        let left_len = if at < cut { cut - 1 } else { cut };
+        let new = if at < cut { [cell, 0] } else { [0, cell] };
+        let Some([left, right]) = pages.split_as_deltas(old, self.table, left_len, new)? else {
+            return Ok(false);
+        };
+        let (taker, index) = if at < cut { (left, at) } else { (right, at - left_len) };
+        must_fit(pages.delta_mut(taker)?.insert(index, key, value)?, taker)?;
+        path.steps[0].child = left;
+        self.own_above(pages, path, 1, Some(left))?;
+        let separator = Moving::between(pages, self, separator)?;
         self.add_child(pages, path, 1, right, separator)?;
         Ok(true)
     }

@@ -4,7 +4,7 @@
 use super::{Path, Toward, Tree, resolver};
 use crate::{
     error::{Error, Result},
-    page::{branch::Branch, leaf::Leaf},
+    page::branch::Branch,
     pager::{Pages, PagesMut},
 };
 
@@ -21,6 +21,8 @@ struct Finger {
     fence: Vec<u8>,
     /// How many descents there were.
     descents: usize,
+    /// Several changes fall into each leaf.
+    is_dense: bool,
 }
 
 /// How far the finger's leaf reaches.
@@ -50,8 +52,7 @@ impl Tree {
         V: AsRef<[u8]>,
         I: IntoIterator<Item = Result<(K, Option<V>)>>,
     {
-        let mut finger =
-            Finger { path: Path::new(), state: State::Lost, fence: Vec::new(), descents: AHEAD };
+        let mut finger = Finger::new();
         let mut new = 0;
         let mut sorted = sorted.into_iter();
         let mut previous: Option<K> = None;
@@ -70,7 +71,8 @@ impl Tree {
                 return Ok(new);
             }
             // Where several changes fall into each leaf the look ahead costs more than it saves.
-            if 2 * finger.descents >= AHEAD {
+            finger.is_dense = 2 * finger.descents < AHEAD;
+            if !finger.is_dense {
                 self.warm(&*pages, &keys)?;
             }
             finger.descents = 0;
@@ -97,8 +99,12 @@ impl Tree {
         }
         let mut at = None;
         if finger.state != State::Lost {
-            let leaf = Leaf::new(pages.page(finger.path.leaf(), self.table, 0)?)?;
+            let leaf = pages.leaf(finger.path.leaf(), self.table)?;
             at = Some(leaf.search(key, &resolver(&*pages, self.table))?);
+            if finger.is_dense && value.is_some() {
+                // A delta would soon be full, and folded.
+                self.own(pages, &mut finger.path, 0)?;
+            }
         }
         let (was_new, is_stale) = match (value, at) {
             (Some(value), at) => {
@@ -116,6 +122,11 @@ impl Tree {
 }
 
 impl Finger {
+    fn new() -> Finger {
+        let (path, fence) = (Path::new(), Vec::new());
+        Finger { path, state: State::Lost, fence, descents: AHEAD, is_dense: false }
+    }
+
     /// Whether `key`, which is not before the last one, is among the leaf's keys.
     fn reaches(&self, key: &[u8]) -> bool {
         match self.state {

@@ -31,7 +31,8 @@ use crate::{
         Child, PageId, Run,
         branch::{Branch, Search},
         cell::{NewKey, NewValue, Resolve, key_inline_max, value_inline_max},
-        leaf::{Leaf, Lookup},
+        delta::{self, Change},
+        leaf::Lookup,
     },
     pager::{LINE_BYTES, Pages, PagesMut, TableId, prefetch_at},
 };
@@ -178,10 +179,10 @@ impl Tree {
             child = Search::begin(bytes, key)?.child(key, &resolve)?;
             level -= 1;
         }
-        let bytes = pages.page(child, self.table, 0)?;
+        let bytes = pages.leaf_bytes(child, self.table)?;
         // The lines of most cells' offsets are on their way beside that of the header and the tags.
-        prefetch_at(bytes, LINE_BYTES);
-        prefetch_at(bytes, 2 * LINE_BYTES);
+        prefetch_at(bytes.page, LINE_BYTES);
+        prefetch_at(bytes.page, 2 * LINE_BYTES);
         match Lookup::begin(bytes, key)?.entry(key, &resolve)? {
             Some((_, value)) => Ok(Some(value.resolve(&resolve)?)),
             None => Ok(None),
@@ -205,7 +206,7 @@ impl Tree {
         if !self.descend(pages, Toward::Last, &mut path)? {
             return Ok(None);
         }
-        let leaf = Leaf::new(pages.page(path.leaf(), self.table, 0)?)?;
+        let leaf = pages.leaf(path.leaf(), self.table)?;
         // An empty leaf is damage; asking it for entry 0 says so.
         self.entry_at(pages, path.leaf(), leaf.len().saturating_sub(1)).map(Some)
     }
@@ -223,7 +224,7 @@ impl Tree {
         if !self.descend(pages, Toward::Key(key), path)? {
             return Ok(None);
         }
-        let leaf = Leaf::new(pages.page(path.leaf(), self.table, 0)?)?;
+        let leaf = pages.leaf(path.leaf(), self.table)?;
         Ok(Some(leaf.search(key, &resolver(pages, self.table))?))
     }
 
@@ -242,7 +243,7 @@ impl Tree {
         leaf: Child,
         index: usize,
     ) -> Result<(&'p [u8], &'p [u8])> {
-        let page = Leaf::new(pages.page(leaf, self.table, 0)?)?;
+        let page = pages.leaf(leaf, self.table)?;
         if index >= page.len() {
             return Err(Error::corrupt_page(leaf.page.0, "a leaf without entries in a tree"));
         }
@@ -303,7 +304,18 @@ impl Tree {
         path: &mut Path,
         from: u8,
     ) -> Result<()> {
-        let mut below = None;
+        self.own_above(pages, path, from, None)
+    }
+
+    /// As [`own`](Self::own), of the pages above one that is this request's already; `below` is
+    /// that one, if it has another name than before.
+    fn own_above<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        path: &mut Path,
+        from: u8,
+        mut below: Option<Child>,
+    ) -> Result<()> {
         for level in from..=self.level {
             let step = &mut path.steps[usize::from(level)];
             let owned = pages.make_mut(step.child, self.table, level)?;
@@ -318,6 +330,35 @@ impl Tree {
         }
         self.root = below;
         Ok(())
+    }
+
+    /// Makes the path's leaf a delta of this request that takes `change`, and all above it pages of
+    /// this request. False, and nothing changed: it is to be changed as a whole.
+    fn own_delta<P: PagesMut>(
+        &mut self,
+        pages: &mut P,
+        path: &mut Path,
+        change: Change,
+    ) -> Result<bool> {
+        let Some(owned) = pages.make_delta(path.leaf(), self.table, change)? else {
+            return Ok(false);
+        };
+        if owned != path.leaf() {
+            path.steps[0].child = owned;
+            self.own_above(pages, path, 1, Some(owned))?;
+        }
+        Ok(true)
+    }
+
+    /// A copy of a leaf, as a page.
+    fn copy_leaf<P: Pages>(&self, pages: &P, child: Child) -> Result<Vec<u8>> {
+        let bytes = pages.leaf_bytes(child, self.table)?;
+        if bytes.base.is_empty() {
+            return Ok(bytes.page.to_vec());
+        }
+        let mut page = vec![0; pages.page_bytes()];
+        delta::fold(bytes, &mut page)?;
+        Ok(page)
     }
 }
 

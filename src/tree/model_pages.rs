@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, mem::take, sync::Mutex};
 
 use crate::{
     error::{Error, Resource, Result},
-    page::{self, Child, Kind, PageId, Run},
+    page::{
+        self, Child, Kind, PageId, Run,
+        leaf::{LeafBytes, LeafMut},
+    },
     pager::{Pages, PagesMut, TableId},
     publish::Version,
 };
@@ -219,6 +222,10 @@ impl Pages for ModelPages {
         self.checked(self.live(child)?, child, table, level)
     }
 
+    fn leaf_bytes(&self, child: Child, table: TableId) -> Result<LeafBytes<'_>> {
+        self.page(child, table, 0).map(LeafBytes::whole)
+    }
+
     fn run(&self, run: Run, _: TableId) -> Result<&[u8]> {
         let used = self.live(run.first)?;
         if used.bytes.len() != run.len as usize {
@@ -257,6 +264,10 @@ impl PagesMut for ModelPages {
         self.slots[copy.page.0 as usize] = Slot::Used(self.used_now(bytes, 0));
         self.give_up(child, false)?;
         Ok(copy)
+    }
+
+    fn delta_mut(&mut self, child: Child) -> Result<LeafMut<'_>> {
+        self.refuse(child, "is no delta")
     }
 
     fn page_mut(&mut self, child: Child) -> Result<&mut [u8]> {
@@ -300,6 +311,10 @@ impl View<'_> {
 impl Pages for View<'_> {
     fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
         self.pages.checked(self.seen(child)?, child, table, level)
+    }
+
+    fn leaf_bytes(&self, child: Child, table: TableId) -> Result<LeafBytes<'_>> {
+        self.page(child, table, 0).map(LeafBytes::whole)
     }
 
     fn run(&self, run: Run, _: TableId) -> Result<&[u8]> {

@@ -195,17 +195,16 @@ impl Tree {
 
     /// The runs that a page names.
     fn runs_at<P: PagesMut>(&self, pages: &P, child: Child, level: u8) -> Result<Vec<Named>> {
-        let bytes = pages.page(child, self.table, level)?;
         let mut named = Vec::new();
         if level > 0 {
-            let branch = Branch::new(bytes)?;
+            let branch = Branch::new(pages.page(child, self.table, level)?)?;
             for index in 1..branch.len() {
                 let run = separator_run(branch, index)?;
                 named.extend(run.map(|run| Named { run, index, part: Part::Separator }));
             }
             return Ok(named);
         }
-        let leaf = Leaf::new(bytes)?;
+        let leaf = pages.leaf(child, self.table)?;
         for index in 0..leaf.len() {
             let [key, value] = runs_of(leaf, index)?;
             named.extend(key.map(|run| Named { run, index, part: Part::Key }));

@@ -9,6 +9,7 @@ use crate::{
         Child, Run,
         branch::{Branch, BranchMut, Separator},
         cell::{CellKey, CellValue},
+        delta::Change,
         leaf::Leaf,
     },
     pager::{Pages, PagesMut},
@@ -51,8 +52,14 @@ impl Tree {
         path: &mut Path,
         index: usize,
     ) -> Result<bool> {
-        self.own(pages, path, 0)?;
-        let mut leaf = leaf_mut(pages, path.leaf())?;
+        let is_last = pages.leaf(path.leaf(), self.table)?.len() == 1;
+        let change = Change { cell: 0, gone: Some(index) };
+        let mut leaf = if !is_last && self.own_delta(pages, path, change)? {
+            pages.delta_mut(path.leaf())?
+        } else {
+            self.own(pages, path, 0)?;
+            leaf_mut(pages, path.leaf())?
+        };
         let runs = runs_of(leaf.as_leaf(), index)?;
         leaf.remove(index)?;
         for run in runs.into_iter().flatten() {
@@ -96,12 +103,11 @@ impl Tree {
     pub(crate) fn lower_root<P: PagesMut>(&mut self, pages: &mut P) -> Result<bool> {
         let mut did_lower = false;
         while let Some(root) = self.root {
-            let page = pages.page(root, self.table, self.level)?;
             let lower = match self.level {
-                0 if Leaf::new(page)?.is_empty() => None,
+                0 if pages.leaf(root, self.table)?.is_empty() => None,
                 0 => break,
-                _ => {
-                    let branch = Branch::new(page)?;
+                level => {
+                    let branch = Branch::new(pages.page(root, self.table, level)?)?;
                     match branch.len() {
                         0 => None,
                         1 => Some(branch.child(0)?),
@@ -176,14 +182,15 @@ impl Tree {
         self.own(pages, path, level + 1)?;
         let parent = path.steps[above].child;
         let owned = pages.make_mut(kept, self.table, level)?;
-        let source = pages.page(gone, self.table, level)?.to_vec();
         if level == 0 {
+            let source = self.copy_leaf(pages, gone)?;
             let source = Leaf::new(&source)?;
             let mut leaf = leaf_mut(pages, owned)?;
             for i in 0..source.len() {
                 must_fit(leaf.push_from(source, i)?, owned)?;
             }
         } else {
+            let source = pages.page(gone, self.table, level)?.to_vec();
             let mut branch = branch_mut(pages, owned)?;
             must_fit(append(&mut branch, Branch::new(&source)?, &separator)?, owned)?;
         }
@@ -255,7 +262,7 @@ impl Tree {
         entries: std::ops::Range<usize>,
     ) -> Result<()> {
         for i in entries {
-            let leaf = Leaf::new(pages.page(child, self.table, 0)?)?;
+            let leaf = pages.leaf(child, self.table)?;
             for run in runs_of(leaf, i)?.into_iter().flatten() {
                 pages.free_run(run)?;
             }
@@ -299,12 +306,11 @@ pub(crate) fn drop_child<P: PagesMut>(pages: &mut P, parent: Child, i: usize) ->
 
 /// The number of a page's entries or children, and the bytes in use.
 fn fill_of<P: Pages>(pages: &P, tree: &Tree, child: Child, level: u8) -> Result<(usize, usize)> {
-    let page = pages.page(child, tree.table, level)?;
     if level == 0 {
-        let leaf = Leaf::new(page)?;
+        let leaf = pages.leaf(child, tree.table)?;
         return Ok((leaf.len(), leaf.used_bytes()));
     }
-    let branch = Branch::new(page)?;
+    let branch = Branch::new(pages.page(child, tree.table, level)?)?;
     Ok((branch.len(), branch.used_bytes()))
 }
 

@@ -199,7 +199,7 @@ impl Tree {
         span: Span<'_>,
         removed: &mut u64,
     ) -> Result<Left> {
-        let leaf = Leaf::new(pages.page(child, self.table, 0)?)?;
+        let leaf = pages.leaf(child, self.table)?;
         let first = index_from(&*pages, self, leaf, span.from)?;
         let behind = index_to(&*pages, self, leaf, span.to)?;
         let is_whole = behind - first.min(behind) == leaf.len();

@@ -337,7 +337,7 @@ impl Tree {
                 break;
             }
             let child = branch.child(i)?;
-            let leaf = Leaf::new(pages.page(child, self.table, 0)?)?;
+            let leaf = pages.leaf(child, self.table)?;
             let mut begins = Vec::new();
             packing.push(leaf, |begin, open| {
                 begins.push(begin);

@@ -4,6 +4,7 @@ use std::{cell::Cell, collections::BTreeMap, ops::Bound};
 
 use super::{
     Tree,
+    build::Fill,
     diff::Change,
     model_pages::{ModelPages, View},
     repack::Stretch,
@@ -278,7 +279,8 @@ impl World {
             let key = [&key[..], &[0xFF], &n.to_be_bytes()].concat();
             entries.push((key, self.source.value()));
         }
-        let appended = self.tree.append(&mut self.pages, entries.iter().cloned().map(Ok))?;
+        let fill = [Fill::Whole, Fill::WithSlack][self.source.dice.below(2)];
+        let appended = self.tree.append(&mut self.pages, entries.iter().cloned().map(Ok), fill)?;
         assert_eq!(appended, entries.len() as u64);
         self.oracle.extend(entries);
         Ok(())

@@ -6,7 +6,7 @@
 
 mod bytes;
 
-use super::raw::{Asked, AskedFor, WriteRaw};
+use super::raw::{Asked, AskedFor, Fill, WriteRaw};
 use crate::{
     error::{Error, Limit, Result},
     options::{BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, VALUE_BYTES_MAX},
@@ -247,7 +247,8 @@ impl Batch {
         let last = fetched.zip(next).filter(|(op, next)| {
             next.is_none_or(|next| op.head != next.head || op.key(bytes) != next.key(bytes))
         });
-        to.load(table, last.map(|(op, _)| Ok((op.key(bytes), op.value(bytes))))).map(drop)
+        to.load(table, last.map(|(op, _)| Ok((op.key(bytes), op.value(bytes)))), Fill::Whole)
+            .map(drop)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     pager::write::Draw,
     pager::write::WritePager,
     sync::{Arc, Twin, is_planted},
-    tree::{Tree, remove_range::is_empty_span},
+    tree::{Tree, build::Fill, remove_range::is_empty_span},
 };
 use reads::{Reads, Seen};
 use std::{cell::RefCell, collections::BTreeMap, ops::Bound};
@@ -360,6 +360,7 @@ impl WriteRaw for Buffered {
         &mut self,
         table: usize,
         sorted: impl Iterator<Item = Result<(K, V)>>,
+        _: Fill,
     ) -> Result<u64> {
         self.merge(table, sorted.map(|entry| entry.map(|(key, value)| (key, Some(value)))))
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 use std::{borrow::Cow, ops::Bound};
 
-pub use crate::tree::cursor::Entry;
+pub use crate::tree::{build::Fill, cursor::Entry};
 
 /// A table as a caller names it.
 #[derive(Clone, Copy)]
@@ -152,6 +152,7 @@ pub trait WriteRaw: ReadRaw {
         &mut self,
         table: usize,
         sorted: impl Iterator<Item = Result<(K, V)>>,
+        fill: Fill,
     ) -> Result<u64>;
 }
 
@@ -256,7 +257,8 @@ impl WriteRaw for WriteState {
         &mut self,
         table: usize,
         sorted: impl Iterator<Item = Result<(K, V)>>,
+        fill: Fill,
     ) -> Result<u64> {
-        WriteState::load(self, table, sorted)
+        WriteState::load(self, table, sorted, fill)
     }
 }

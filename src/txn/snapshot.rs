@@ -5,7 +5,7 @@
 use super::catalog::Catalog;
 use crate::{
     error::{Error, Result},
-    page::{Child, PageId, Run},
+    page::{Child, PageId, Run, leaf::LeafBytes},
     pager::{Pager, Pages, TableId},
     publish::{Generation, Lease, Pin, Version},
     sync::Arc,
@@ -87,6 +87,12 @@ impl Pages for View {
     #[inline(always)]
     fn page(&self, child: Child, table: TableId, level: u8) -> Result<&[u8]> {
         self.pages()?.page(child, table, level)
+    }
+
+    #[allow(clippy::inline_always, reason = "as of the pager")]
+    #[inline(always)]
+    fn leaf_bytes(&self, child: Child, table: TableId) -> Result<LeafBytes<'_>> {
+        self.pages()?.leaf_bytes(child, table)
     }
 
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]> {

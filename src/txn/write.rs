@@ -21,6 +21,7 @@ use crate::{
     sync::Arc,
     tree::{
         Tree,
+        build::Fill,
         cursor::Range,
         relocate::Spot,
         repack::{Repacked, Stretch},
@@ -387,6 +388,7 @@ impl WriteState {
         &mut self,
         index: usize,
         sorted: impl Iterator<Item = Result<(K, V)>>,
+        fill: Fill,
     ) -> Result<u64> {
         self.usable()?;
         let mut sorted = sorted.peekable();
@@ -411,7 +413,7 @@ impl WriteState {
                     tap.insert(key.as_ref(), value.as_ref());
                 }
             });
-            tree.append(pages, tapped)
+            tree.append(pages, tapped, fill)
         })
     }
 

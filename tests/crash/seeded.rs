@@ -60,7 +60,8 @@ fn probe(bug: Bug) -> Probe {
         | Bug::MetasUnsynced
         | Bug::CutLacksNewest
         | Bug::DurablePinMissing
-        | Bug::DurableRunsFreedEarly => Probe::Cuts("checkpoints", workload::checkpoints),
+        | Bug::DurableRunsFreedEarly
+        | Bug::BaseFreedEarly => Probe::Cuts("checkpoints", workload::checkpoints),
         Bug::MetaNotWrittenAgain => Probe::Kills("checkpoints", workload::checkpoints),
         Bug::FoundNameUnsynced => Probe::Kills("nothing", workload::nothing),
         Bug::UndoneIsLogged => Probe::Cuts("undone", workload::undone),

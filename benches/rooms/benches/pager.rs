@@ -5,7 +5,7 @@ use recto::internals::{
     page::meta::{LogPosition, Meta},
     pager::checkpoint::{Cut, write_cut},
     publish::Version,
-    tree::Tree,
+    tree::{Tree, build::Fill},
 };
 use rooms::{PAGE_BYTES, TABLE, Workshop, sorted};
 
@@ -13,7 +13,9 @@ fn checkpoints(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pager");
     let mut workshop = Workshop::new();
     let entries = sorted(0..100_000).into_iter().map(Ok);
-    workshop.commit(|pages| Tree::empty(TABLE).append(pages, entries)).expect("a tree");
+    workshop
+        .commit(|pages| Tree::empty(TABLE).append(pages, entries, Fill::Whole))
+        .expect("a tree");
     let pages = workshop.pages.dirty();
     let meta = Meta {
         page_bytes: PAGE_BYTES,

@@ -1,7 +1,7 @@
 //! A tree of 100,000 entries in frames: reads, and changes as transactions of their own.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use recto::internals::tree::Tree;
+use recto::internals::tree::{Tree, build::Fill};
 use rooms::{TABLE, Workshop, key, mix, sorted, value};
 use std::{
     hint::black_box,
@@ -91,7 +91,7 @@ fn changes(criterion: &mut Criterion) {
                 workshop.undo(|pages| {
                     let began = Instant::now();
                     let entries = entries.iter().copied().map(Ok);
-                    let built = Tree::empty(TABLE).append(pages, entries);
+                    let built = Tree::empty(TABLE).append(pages, entries, Fill::Whole);
                     spent += began.elapsed();
                     assert_eq!(built.expect("a tree"), ENTRIES);
                 });

@@ -4,7 +4,7 @@ use super::{Random, Runs, SHAPES, SIZES, Shape, page};
 use crate::page::{
     Child, Kind, PageId,
     branch::{Branch, BranchMut, Search},
-    leaf::{Leaf, LeafMut, Lookup},
+    leaf::{Leaf, LeafBytes, LeafMut, Lookup},
     seal, verify,
 };
 
@@ -62,7 +62,7 @@ fn get(page: &[u8], runs: &Runs, keys: &[Vec<u8>]) {
             search.prefetch_heads();
             let _ = search.child(key, &resolve);
         }
-        if let Ok(lookup) = Lookup::begin(page, key) {
+        if let Ok(lookup) = Lookup::begin(LeafBytes::whole(page), key) {
             lookup.prefetch();
             let _ = lookup.entry(key, &resolve);
         }

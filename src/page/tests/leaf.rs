@@ -5,10 +5,10 @@ use crate::page::{
     HEADER_BYTES, Kind,
     cell::{RUN_KEY_START_BYTES, key_inline_max, value_inline_max},
     filling::Filling,
-    leaf::{ARRAYS, CellKey, CellValue, Leaf, LeafMut, Lookup},
+    leaf::{ARRAYS, CellKey, CellValue, Leaf, LeafBytes, LeafMut, Lookup},
 };
 
-type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+pub(super) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What the layout says that an entry takes, computed anew.
 fn cell_bytes(page_bytes: usize, key: usize, value: usize) -> usize {
@@ -21,7 +21,7 @@ fn cell_bytes(page_bytes: usize, key: usize, value: usize) -> usize {
     2 + part(key, key_inline_max(page_bytes), RUN_KEY_START_BYTES) + part(value, value_max, 0)
 }
 
-fn used_bytes(page_bytes: usize, entries: &Entries) -> usize {
+pub(super) fn used_bytes(page_bytes: usize, entries: &Entries) -> usize {
     let cells = entries.iter().map(|(key, value)| cell_bytes(page_bytes, key.len(), value.len()));
     HEADER_BYTES + 7 * entries.len().next_multiple_of(8) + cells.sum::<usize>()
 }
@@ -39,7 +39,7 @@ fn content(leaf: Leaf<'_>, runs: &Runs, i: usize) -> (Vec<u8>, Vec<u8>) {
     (key, value)
 }
 
-fn check(leaf: Leaf<'_>, runs: &Runs, entries: &Entries) {
+pub(super) fn check(leaf: Leaf<'_>, runs: &Runs, entries: &Entries) {
     assert_eq!(leaf.len(), entries.len());
     let resolve = |run| runs.get(run);
     for (i, entry) in entries.iter().enumerate() {
@@ -50,12 +50,13 @@ fn check(leaf: Leaf<'_>, runs: &Runs, entries: &Entries) {
 }
 
 /// A search for any key answers as a search in the vector does.
-fn probe(leaf: Leaf<'_>, runs: &Runs, entries: &Entries, key: &[u8]) {
+pub(super) fn probe(bytes: LeafBytes<'_>, runs: &Runs, entries: &Entries, key: &[u8]) {
+    let leaf = Leaf::of(bytes).unwrap();
     let resolve = |run| runs.get(run);
     let expected = entries.binary_search_by(|(other, _)| other.as_slice().cmp(key));
     assert_eq!(leaf.search(key, &resolve).unwrap(), expected);
     assert_eq!(leaf.find(key, &resolve).unwrap(), expected.ok());
-    let found = Lookup::begin(leaf.page, key).unwrap().entry(key, &resolve).unwrap();
+    let found = Lookup::begin(bytes, key).unwrap().entry(key, &resolve).unwrap();
     let value = found.map(|(_, value)| value.resolve(&resolve).unwrap());
     assert_eq!(value, expected.ok().map(|i| entries[i].1.as_slice()));
 }
@@ -90,7 +91,7 @@ fn run(page_bytes: usize, shape: Shape, seed: u64, steps: usize) {
     for step in 0..steps {
         let key = shape.key(&mut random, page_bytes);
         let value = Shape::value(&mut random, page_bytes, key.len());
-        probe(leaf.as_leaf(), &runs, &entries, &key);
+        probe(LeafBytes::whole(leaf.as_leaf().page), &runs, &entries, &key);
         let found = entries.binary_search_by(|(other, _)| other.cmp(&key));
         let mut after = entries.clone();
         match (random.below(10), found) {

@@ -59,11 +59,13 @@ impl WritePager {
     /// must then be committed by a checkpoint, for the log no longer holds it.
     pub fn allow_spill(&mut self, pages: u64) {
         self.spill_pages = pages;
+        self.delta_pages = pages;
     }
 
     /// Takes [`allow_spill`](Self::allow_spill) back.
     pub fn forbid_spill(&mut self) {
         self.spill_pages = u64::MAX;
+        self.delta_pages = u64::MAX;
     }
 
     /// Whether pages of the request in progress lie in their places already, or are on their way.
@@ -84,7 +86,8 @@ impl WritePager {
         // unfinished, so that they leave no gaps between the leaves: what is written in one long
         // piece is read through few translations.
         for &page in self.made[self.spilled_to..].iter().chain(&self.unspilled) {
-            let Some(frame) = self.dirty_frame(page) else {
+            // Deltas stay: none is made once so much is dirty.
+            let Some(frame) = self.dirty_frame(page).filter(|frame| !frame.is_delta()) else {
                 continue;
             };
             let Tenant { page, pages, birth, .. } = self.tenants[frame];
@@ -107,7 +110,7 @@ impl WritePager {
         self.spilled_to = self.made.len();
         self.unspilled.clear();
         // Where the branches alone fill the room, each page would bring the next spill.
-        self.spill_pages = self.spill_pages.max(self.dirty_pages + self.spill_pages / 4);
+        self.spill_pages = self.spill_pages.max(self.dirty_pages() + self.spill_pages / 4);
         Ok(())
     }
 
@@ -122,7 +125,7 @@ impl WritePager {
                 self.send(set)?;
                 set = self.empty_set()?;
             }
-            let offset = append_sealed(&self.pager, piece, &mut set.sealed);
+            let offset = append_sealed(&self.pager, piece, &mut set.sealed)?;
             set.places.push((offset, set.sealed.len()));
         }
         // The device writes while more is made, not only once all of it is to be synced.

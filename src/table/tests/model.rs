@@ -6,7 +6,7 @@ use crate::{
     sync::{Arc, PlainArc, erased},
     txn::{
         catalog::TableTypes,
-        raw::{Asked, Entry, ReadRaw, WriteRaw},
+        raw::{Asked, Entry, Fill, ReadRaw, WriteRaw},
     },
 };
 use std::{
@@ -116,6 +116,7 @@ impl WriteRaw for Model {
         &mut self,
         table: usize,
         sorted: impl Iterator<Item = Result<(K, V)>>,
+        _: Fill,
     ) -> Result<u64> {
         let mut last: Option<Vec<u8>> = None;
         self.merge(
