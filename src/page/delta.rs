@@ -1,8 +1,8 @@
 //! Deltas: a leaf in memory that names what it shares with the page it was made from.
 //! Owns: their layout. A delta is a part of a page: header and arrays as of any leaf, all entries
 //! in them; then the cells that it brings; at its end what it stands on. A cell of the base is
-//! named by its offset there, marked with [`IN_BASE`]. So a small change of a leaf copies its arrays
-//! and no cell, and every search is as of a page.
+//! named by its offset there, marked with [`IN_BASE`]. So a small change of a leaf copies its
+//! arrays and no cell, and every search is as of a page.
 //! Keeps: a delta always fits into a page when it is folded ([`takes`] sees to it), so folding
 //! changes nothing but bytes. No delta is ever written to a file.
 //! Absent on purpose: how long the base stays (`pager`).
@@ -186,12 +186,13 @@ pub fn begin_part(delta: &mut [u8], bytes: LeafBytes<'_>, part: Range<usize>) ->
     if count < old_count { lengthen_prefix(delta, leaf, part) } else { Ok(()) }
 }
 
-/// Sets the prefix to what the entries `part` of `leaf`, which are those of `delta`, have in common.
+/// Sets the prefix to what the entries `part` of `leaf`, which are those of `delta`, have in
+/// common.
 fn lengthen_prefix(delta: &mut [u8], leaf: Leaf<'_>, part: Range<usize>) -> Result<()> {
     let Some(last) = part.end.checked_sub(1).filter(|last| part.contains(last)) else {
         return Ok(());
     };
-    let start = |i: usize| Ok::<_, crate::Error>(leaf.cell(i)?.key.start);
+    let start = |i: usize| leaf.cell(i).map(|cell| cell.key.start);
     let len = common_len(start(part.start)?, start(last)?).min(PREFIX_MAX);
     if len <= field(delta, PREFIX_LEN) {
         return Ok(());

@@ -45,22 +45,21 @@ impl Pager {
         Ok(())
     }
 
-    /// Appends the page that a delta stands for, with no checksum yet. The delta's frame, and so its
-    /// base, stay meanwhile: the caller's pin sees to it.
+    /// Appends the page that a delta stands for, with no checksum yet. The delta's frame, and so
+    /// its base, stay meanwhile: the caller's pin sees to it.
     ///
     /// # Errors
     /// `Error::Corrupt`; `Error::Io` where there is no map.
     pub(super) fn append_folded(&self, delta: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let base = delta::base(delta);
         let mut copy = Vec::new();
-        let base = match self.mapped(base.page, self.page_bytes) {
-            Some(bytes) => bytes,
-            None => {
-                if !self.copy(base.page, self.page_bytes, &mut copy)? {
-                    page::verify(&copy, base.page, self.seed)?;
-                }
-                &copy
+        let base = if let Some(bytes) = self.mapped(base.page, self.page_bytes) {
+            bytes
+        } else {
+            if !self.copy(base.page, self.page_bytes, &mut copy)? {
+                page::verify(&copy, base.page, self.seed)?;
             }
+            &copy
         };
         page::expect(base, delta::base(delta), page::table(delta), 0)?;
         let start = out.len();

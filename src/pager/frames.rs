@@ -41,8 +41,8 @@ use memory::Block;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameId(pub u32);
 
-/// What a frame holds: a page, a run of several, or a delta of one of its sizes. Those of each shape
-/// have numbers of their own.
+/// What a frame holds: a page, a run of several, or a delta of one of its sizes. Those of each
+/// shape have numbers of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape(u8);
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{error::Result, pager::Pages, publish::Version};
 
+mod deltas;
 mod faults;
 mod fill;
 mod pieces;

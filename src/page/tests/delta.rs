@@ -181,5 +181,5 @@ fn a_delta_without_its_base_is_no_leaf() {
     pair.for_change(Change { cell: 0, gone: Some(0) }, false).unwrap().remove(0).unwrap();
     let bytes = LeafBytes::whole(pair.bytes().page);
     let wrong = Leaf::of(bytes).and_then(|leaf| leaf.entry(0).map(|_| ()));
-    assert!(matches!(wrong, Err(crate::Error::Corrupt { .. })));
+    assert!(matches!(wrong, Err(crate::error::Error::Corrupt { .. })));
 }

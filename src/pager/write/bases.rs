@@ -5,8 +5,8 @@
 //! A clean leaf of which a delta is made is not retired then, though no tree names it any more: it
 //! is *held* by the delta, and by each delta that takes that one's place. When the last of them is
 //! given up, is folded, or turns clean, the base is retired in the same generation as its frame. So
-//! whoever can still see the frame keeps the base, too. To the list of free space it is a free page:
-//! what the list comes with names the page that the delta was folded into.
+//! whoever can still see the frame keeps the base, too. To the list of free space it is a free
+//! page: the tree that the list comes with names the page that the delta was folded into.
 
 use super::{Extent, WritePager};
 use crate::{
@@ -49,7 +49,7 @@ impl Hasher for PageHasher {
     }
 
     fn write_u32(&mut self, number: u32) {
-        // The golden ratio: both the low bits and the high ones, which the table uses, depend on all.
+        // The golden ratio: the low bits and the high ones, which the table uses, depend on all.
         let mixed = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.0 = mixed ^ mixed >> 32;
     }
@@ -303,5 +303,17 @@ impl WritePager {
     }
 }
 
-#[cfg(all(test, not(loom), not(shuttle)))]
-mod tests;
+#[cfg(test)]
+impl WritePager {
+    /// The pages that deltas stand on.
+    pub(crate) fn bases_now(&self) -> Vec<PageId> {
+        self.bases.extents().map(|extent| extent.first).collect()
+    }
+
+    /// What is free at once.
+    pub(crate) fn free_now(&self) -> Vec<(PageId, u32)> {
+        let mut space = self.space.clone();
+        space.gather();
+        space.extents().collect()
+    }
+}

@@ -3,11 +3,11 @@
 use crate::{
     page::PageId,
     pager::{
-        Pager, Pages,
+        Pager,
         alloc::FreeSpace,
         checkpoint::{append_sealed, pieces},
         frames::Frames,
-        write::{DirtyPage, WritePager},
+        write::{DirtyPage, Savepoint, WritePager},
     },
     publish::{Bell, Generation, Pin, Version},
     storage::{Storage, StorageFile, memory::MemoryStorage},
@@ -62,7 +62,7 @@ impl Workshop {
         self.oracle.insert(key, value);
     }
 
-    fn begin(&mut self) -> super::super::Savepoint {
+    fn begin(&mut self) -> Savepoint {
         self.generation += 1;
         self.pages.begin_group(Version(self.version), Generation(self.generation));
         self.version += 1;
@@ -72,7 +72,9 @@ impl Workshop {
     /// Commits insertions, and publishes; who held the version before goes on holding it.
     fn commit(&mut self, keys: &[u32]) {
         self.begin();
-        keys.iter().for_each(|key| self.insert(*key));
+        for key in keys {
+            self.insert(*key);
+        }
         self.pages.end_request().unwrap();
         self.pages.commit_group();
         self.publish();
@@ -111,7 +113,7 @@ impl Workshop {
 
     /// All entries are what they should be, also once every free page has been written over.
     fn check(&mut self) {
-        for (first, pages) in self.free() {
+        for (first, pages) in self.pages.free_now() {
             let len = pages as usize * PAGE_BYTES;
             self.file.write_at(&vec![0xEE; len], first.offset(PAGE_BYTES)).unwrap();
         }
@@ -122,19 +124,11 @@ impl Workshop {
         self.tree.check(&self.pages, Version(self.version), &mut |_, _| Ok(())).unwrap();
     }
 
-    /// The pages that deltas stand on.
-    fn bases(&self) -> Vec<u32> {
-        self.pages.bases.extents().map(|extent| extent.first.0).collect()
-    }
-
-    fn free(&self) -> Vec<(PageId, u32)> {
-        let mut space = self.pages.space.clone();
-        space.gather();
-        space.extents().collect()
-    }
-
-    fn is_free(&self, page: u32) -> bool {
-        self.free().iter().any(|&(first, pages)| (first.0..first.0 + pages).contains(&page))
+    fn is_free(&self, page: PageId) -> bool {
+        self.pages
+            .free_now()
+            .iter()
+            .any(|&(first, pages)| (first.0..first.0 + pages).contains(&page.0))
     }
 }
 
@@ -142,7 +136,7 @@ impl Workshop {
 fn a_small_change_of_a_clean_leaf_copies_no_page_but_branches() {
     let mut workshop = Workshop::new();
     workshop.commit(&[4325]);
-    assert_eq!(workshop.bases().len(), 1);
+    assert_eq!(workshop.pages.bases_now().len(), 1);
     let branches = usize::from(workshop.tree.level);
     let bytes = workshop.pages.dirty_bytes() as usize;
     assert!(bytes <= branches * PAGE_BYTES + PAGE_BYTES / 4, "{bytes}");
@@ -153,17 +147,17 @@ fn a_small_change_of_a_clean_leaf_copies_no_page_but_branches() {
 fn a_base_outlives_the_checkpoint_that_another_delta_on_it_came_after() {
     let mut workshop = Workshop::new();
     workshop.commit(&[2005]);
-    let base = workshop.bases();
+    let base = workshop.pages.bases_now();
     let written = workshop.write();
     // While the checkpoint is on its way another delta takes that one's place, on the same base.
     workshop.commit(&[2003]);
     workshop.finish(&written);
-    assert_eq!(workshop.bases(), base);
+    assert_eq!(workshop.pages.bases_now(), base);
     assert!(!workshop.is_free(base[0]));
     workshop.check();
     let written = workshop.write();
     workshop.finish(&written);
-    assert_eq!(workshop.bases(), []);
+    assert_eq!(workshop.pages.bases_now(), []);
     assert!(workshop.is_free(base[0]));
     workshop.check();
 }
@@ -172,14 +166,14 @@ fn a_base_outlives_the_checkpoint_that_another_delta_on_it_came_after() {
 fn a_base_waits_for_who_can_see_a_delta_on_it() {
     let mut workshop = Workshop::new();
     workshop.commit(&[2005]);
-    let base = workshop.bases()[0];
+    let base = workshop.pages.bases_now()[0];
     let (tree, seen) = (workshop.tree, workshop.oracle.clone());
     let reader = workshop.pins.pop_back().unwrap();
     // A leaf of several changes is no delta any more.
     workshop.commit(&(2006..2080).collect::<Vec<_>>());
     let written = workshop.write();
     workshop.finish(&written);
-    assert_eq!(workshop.bases(), []);
+    assert_eq!(workshop.pages.bases_now(), []);
     assert!(!workshop.is_free(base), "a reader can see it");
     workshop.check();
     for (key, value) in &seen {
@@ -194,17 +188,17 @@ fn a_base_waits_for_who_can_see_a_delta_on_it() {
 fn what_is_undone_leaves_no_delta_and_the_leaf_as_it_was() {
     let mut workshop = Workshop::new();
     workshop.commit(&[2005]);
-    let (base, tree, oracle) = (workshop.bases(), workshop.tree, workshop.oracle.clone());
+    let (base, tree, oracle) = (workshop.pages.bases_now(), workshop.tree, workshop.oracle.clone());
     let point = workshop.begin();
     // A second delta on one base, a first one on another, a leaf folded, one split.
     for key in [2003, 4005].into_iter().chain(3001..3009).chain(1001..1080) {
         workshop.insert(key);
     }
-    assert!(workshop.bases().len() >= 2);
+    assert!(workshop.pages.bases_now().len() >= 2);
     workshop.pages.undo(&point);
     workshop.version -= 1;
     (workshop.tree, workshop.oracle) = (tree, oracle);
-    assert_eq!(workshop.bases(), base);
+    assert_eq!(workshop.pages.bases_now(), base);
     workshop.check();
     let written = workshop.write();
     workshop.finish(&written);
@@ -219,7 +213,7 @@ fn a_full_leaf_is_split_into_deltas_on_one_base() {
     for key in (0..500).map(|i| (i * 7 % 500) * 10 + 5) {
         workshop.commit(&[key]);
         let deltas = workshop.pages.dirty().iter().filter(|page| page.frame.is_delta()).count();
-        if deltas > workshop.bases().len() {
+        if deltas > workshop.pages.bases_now().len() {
             splits += 1;
             workshop.check();
         }
