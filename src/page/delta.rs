@@ -31,17 +31,19 @@ const _: () = assert!(PAGE_BYTES_MAX <= IN_BASE);
 /// What stands at a delta's end: number and birth of the base, the bytes of its cells in use.
 const TRAILER_BYTES: usize = 12;
 
-/// How long a delta is: an eighth of a page, a quarter, a half.
+/// How long a delta is: an eighth of a page, or a quarter. What takes more is copied whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(u8);
 
 /// How many sizes there are.
-pub const SIZES: usize = 3;
-const _: () = assert!(PAGE_BYTES_MIN >> SIZES >= 2 * HEADER_BYTES + TRAILER_BYTES);
+pub const SIZES: usize = 2;
+/// The smaller size is the page's length shifted by so much.
+const SHIFT: usize = 3;
+const _: () = assert!(PAGE_BYTES_MIN >> SHIFT >= 2 * HEADER_BYTES + TRAILER_BYTES);
 
 impl Size {
     /// All of them, ascending.
-    pub const ALL: [Size; SIZES] = [Size(0), Size(1), Size(2)];
+    pub const ALL: [Size; SIZES] = [Size(0), Size(1)];
 
     /// Which of [`ALL`](Self::ALL) it is.
     #[inline]
@@ -52,7 +54,7 @@ impl Size {
     /// The length of a delta over a page of `page_bytes`.
     #[inline]
     pub fn bytes(self, page_bytes: usize) -> usize {
-        page_bytes >> (SIZES - self.index())
+        page_bytes >> (SHIFT - self.index())
     }
 
     /// The least in which so many bytes of arrays and cells find room.
@@ -126,7 +128,7 @@ pub fn begin(delta: &mut [u8], page: &[u8]) -> Result<()> {
 /// # Errors
 /// [`Error::Corrupt`](crate::Error::Corrupt) if the leaf is damaged.
 pub fn sizes_for_parts(leaf: Leaf<'_>, left: usize, new: [usize; 2]) -> Result<Option<[Size; 2]>> {
-    let mut sizes = Size::ALL.first_chunk().copied();
+    let mut sizes = Some([Size::ALL[0]; 2]);
     for (side, part) in [0..left, left..leaf.len()].into_iter().enumerate() {
         let mut taken = ARRAYS.end(part.len() + 1) + new[side];
         if !leaf.base.is_empty() {
@@ -183,7 +185,38 @@ pub fn begin_part(delta: &mut [u8], bytes: LeafBytes<'_>, part: Range<usize>) ->
     set_field(delta, GARBAGE_BYTES, 0);
     set_base(delta, base);
     set_base_bytes(delta, base_bytes);
-    if count < old_count { lengthen_prefix(delta, leaf, part) } else { Ok(()) }
+    lengthen_prefix(delta, leaf, part)
+}
+
+/// Makes `delta` stand for what another delta, of another length, stands for.
+///
+/// # Errors
+/// [`Error::Corrupt`](crate::Error::Corrupt) if that one is damaged.
+pub fn resize(delta: &mut [u8], bytes: LeafBytes<'_>) -> Result<()> {
+    let leaf = Leaf::over(bytes)?;
+    let (end, start) = (ARRAYS.end(leaf.len()), ARRAYS.start(OFFSETS, leaf.len()));
+    let mut at = delta.len() - TRAILER_BYTES;
+    if end > at {
+        return Err(leaf.damaged("its entries exceed the delta"));
+    }
+    delta[..end].copy_from_slice(&bytes.page[..end]);
+    delta[at..].copy_from_slice(&bytes.page[bytes.page.len() - TRAILER_BYTES..]);
+    for i in 0..leaf.len() {
+        if leaf.offset(i)? >= IN_BASE {
+            continue;
+        }
+        let cell = leaf.cell_bytes(i)?;
+        at = match at.checked_sub(cell.len()) {
+            Some(at) if at >= end => at,
+            _ => return Err(leaf.damaged("its cells take more room than a delta has")),
+        };
+        delta[at..at + cell.len()].copy_from_slice(cell);
+        delta[start + 2 * i..start + 2 * i + 2].copy_from_slice(&(at as u16).to_le_bytes());
+    }
+    delta[end..at].fill(0);
+    set_field(delta, CELLS_START, at);
+    set_field(delta, GARBAGE_BYTES, 0);
+    Ok(())
 }
 
 /// Sets the prefix to what the entries `part` of `leaf`, which are those of `delta`, have in
@@ -233,31 +266,45 @@ fn set_base_bytes(delta: &mut [u8], bytes: usize) {
     set_field(delta, base_bytes_at(delta), bytes);
 }
 
-/// Writes a delta to `page`, as the page that it stands for.
+/// Writes a delta to `page`, as the page that it stands for. The cells of the base stay where they
+/// are there, those given up among them, unless that leaves too little room.
 ///
 /// # Errors
 /// [`Error::Corrupt`](crate::Error::Corrupt) if the delta or its base is damaged.
 pub fn fold(bytes: LeafBytes<'_>, page: &mut [u8]) -> Result<()> {
     let leaf = Leaf::over(bytes)?;
     let end = ARRAYS.end(leaf.len());
-    if end > page.len() {
+    let base_start = field(bytes.base, CELLS_START);
+    if end > page.len() || base_start > page.len() || bytes.base.len() != page.len() {
         return Err(leaf.damaged("its entries exceed the page"));
     }
     page[..end].copy_from_slice(&bytes.page[..end]);
-    let mut at = page.len();
+    let keeps_places = end + leaf.own_bytes() <= base_start;
+    let (mut at, mut garbage) = (page.len(), 0);
+    if keeps_places {
+        at = base_start;
+        page[at..].copy_from_slice(&bytes.base[at..]);
+        garbage = (page.len() - at).saturating_sub(leaf.base_bytes());
+    }
     let start = ARRAYS.start(OFFSETS, leaf.len());
     for i in 0..leaf.len() {
-        let cell = leaf.cell_bytes(i)?;
-        at = match at.checked_sub(cell.len()) {
-            Some(at) if at >= end => at,
-            _ => return Err(leaf.damaged("its cells take more room than a page has")),
-        };
-        page[at..at + cell.len()].copy_from_slice(cell);
-        page[start + 2 * i..start + 2 * i + 2].copy_from_slice(&(at as u16).to_le_bytes());
+        let mut offset = leaf.offset(i)?;
+        if keeps_places && offset >= IN_BASE {
+            offset -= IN_BASE;
+        } else {
+            let cell = leaf.cell_bytes(i)?;
+            at = match at.checked_sub(cell.len()) {
+                Some(at) if at >= end => at,
+                _ => return Err(leaf.damaged("its cells take more room than a page has")),
+            };
+            page[at..at + cell.len()].copy_from_slice(cell);
+            offset = at;
+        }
+        page[start + 2 * i..start + 2 * i + 2].copy_from_slice(&(offset as u16).to_le_bytes());
     }
     page[end..at].fill(0);
     set_field(page, CELLS_START, at);
-    set_field(page, GARBAGE_BYTES, 0);
+    set_field(page, GARBAGE_BYTES, garbage);
     Ok(())
 }
 

@@ -48,7 +48,9 @@ impl Pair {
             assert_eq!(delta::base(&delta), crate::page::child(&self.base));
             self.delta = Some(delta);
         } else if copies || size.bytes(self.base.len()) > self.bytes().page.len() {
-            self.delta = Some(self.part(size, 0..self.leaf().len()));
+            let mut delta = vec![0x5A; size.bytes(self.base.len())];
+            delta::resize(&mut delta, self.bytes()).unwrap();
+            self.delta = Some(delta);
         }
         Some(LeafMut::over(self.delta.as_mut()?, &self.base).unwrap())
     }

@@ -155,7 +155,7 @@ impl WritePager {
         match source.base {
             None => delta::begin(out, bytes.page)?,
             Some(_) if bytes.page.len() == out.len() => out.copy_from_slice(bytes.page),
-            Some(_) => delta::begin_part(out, bytes, 0..Leaf::of(bytes)?.len())?,
+            Some(_) => delta::resize(out, bytes)?,
         }
         page::set_identity(out, copy.page, self.version);
         self.replace_by_deltas(child, &source, 1)?;
@@ -222,7 +222,7 @@ impl WritePager {
         let frame = self.arena.alloc_delta(size)?;
         let bytes = self.pager.leaf_elsewhere(child, table, Reads::Writer)?;
         let out = self.arena.bytes_mut(frame);
-        delta::begin_part(out, bytes, 0..Leaf::of(bytes)?.len())?;
+        delta::resize(out, bytes)?;
         let Some(old) = self.dirty_frame(child.page) else {
             return Err(super::born_too_late(child.page));
         };
