@@ -3,7 +3,7 @@
 //! in them; then the cells that it brings; at its end what it stands on. A cell of the base is
 //! named by its offset there, marked with [`IN_BASE`]. So a small change of a leaf copies its
 //! arrays and no cell, and every search is as of a page.
-//! Keeps: a delta always fits into a page when it is folded ([`takes`] sees to it), so folding
+//! Keeps: a delta always fits into a page when it is folded ([`size_for`] sees to it), so folding
 //! changes nothing but bytes. No delta is ever written to a file.
 //! Absent on purpose: how long the base stays (`pager`).
 //!

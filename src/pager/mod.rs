@@ -53,6 +53,10 @@ pub trait Pages {
     }
     /// The content of an overflow run, whole, without its header.
     fn run(&self, run: Run, table: TableId) -> Result<&[u8]>;
+    /// What a page stands on, if it is a delta at the moment.
+    fn base_of(&self, _page: PageId) -> Option<PageId> {
+        None
+    }
     /// Starts to fetch the head of a page into the CPU's cache; a hint that may do nothing.
     fn prefetch(&self, page: PageId);
     /// Starts to fetch what a search for a place in a leaf reads beside its head; a hint.
@@ -460,6 +464,10 @@ impl Pages for Pager {
             prefetch(bytes);
             prefetch(&bytes[LINE_BYTES..]);
         }
+    }
+
+    fn base_of(&self, page: PageId) -> Option<PageId> {
+        self.delta_of(page).map(|delta| delta::base(delta).page)
     }
 
     fn prefetch_heads(&self, page: PageId) {

@@ -628,6 +628,10 @@ impl Pages for WritePager {
         self.pager.prefetch(page);
     }
 
+    fn base_of(&self, page: PageId) -> Option<PageId> {
+        self.pager.base_of(page)
+    }
+
     fn prefetch_heads(&self, page: PageId) {
         self.pager.prefetch_heads(page);
     }

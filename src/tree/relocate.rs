@@ -89,7 +89,8 @@ impl Survey<'_> {
         self.pages_left -= 1;
         let mut bytes = Vec::new();
         self.pager.copy_page(child, tree.table, level, &mut bytes)?;
-        if child.page >= self.fence || self.names_run(&bytes, level)? {
+        let stands_behind = self.pager.base_of(child.page).is_some_and(|base| base >= self.fence);
+        if child.page >= self.fence || stands_behind || self.names_run(&bytes, level)? {
             self.spots_left -= 1;
             found.found.push(Spot { level, key: low.to_vec() });
         }
@@ -148,8 +149,8 @@ fn separator_run(branch: Branch<'_>, i: usize) -> Result<Option<Run>> {
 }
 
 impl Tree {
-    /// Moves the page at `spot`, and the runs that it names, if they lie behind `fence` and `fits`
-    /// says that there is room for so many adjoining pages below it, and so many more. Pages above
+    /// Moves the page at `spot`, and the runs that it names, if they lie behind `fence` (of a delta,
+    /// what it stands on) and `fits` says that there is room for so many adjoining pages below it, and so many more. Pages above
     /// the spot move along, each once a request.
     ///
     /// # Errors
@@ -167,7 +168,11 @@ impl Tree {
             return Ok(());
         }
         let at = usize::from(level);
-        if path.steps[at].child.page >= fence && fits(pages, 1, 0) {
+        let page = path.steps[at].child.page;
+        let is_behind_fence = |page: PageId| page >= fence;
+        if (is_behind_fence(page) || pages.base_of(page).is_some_and(is_behind_fence))
+            && fits(pages, 1, 0)
+        {
             self.own(pages, &mut path, level)?;
         }
         let page_bytes = pages.page_bytes();

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 pub struct Layout {
     /// Pages in use by the newest version.
     pub used: u32,
-    /// Behind the last page in use by the newest version.
+    /// Behind the last page in use by the newest version, or held by a delta of it.
     pub used_end: u32,
 }
 
@@ -63,7 +63,8 @@ impl WritePager {
     pub fn layout(&self) -> Layout {
         let space = self.space_without_readers(&[]);
         let used = space.end() - space.pages();
-        Layout { used, used_end: space.end() }
+        let bases_end = self.bases.extents().map(|base| base.first.0 + 1).max().unwrap_or(0);
+        Layout { used, used_end: space.end().max(bases_end) }
     }
 
     /// Pages given up that readers and checkpoints still hold.

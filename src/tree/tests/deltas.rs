@@ -12,7 +12,7 @@ use crate::{
     publish::{Bell, Generation, Pin, Version},
     storage::{Storage, StorageFile, memory::MemoryStorage},
     sync::Arc,
-    tree::Tree,
+    tree::{Tree, relocate::Spot},
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -223,5 +223,28 @@ fn a_full_leaf_is_split_into_deltas_on_one_base() {
         }
     }
     assert!(splits > 10, "{splits}");
+    workshop.check();
+}
+
+#[test]
+fn a_delta_on_a_base_behind_the_fence_is_moved_off_it() {
+    let mut workshop = Workshop::new();
+    workshop.commit(&[5]);
+    let written = workshop.write();
+    workshop.finish(&written);
+    // The leaf lies behind all others now, and its next delta where it was before.
+    workshop.commit(&[15]);
+    let base = workshop.pages.bases_now()[0];
+    let delta = workshop.pages.dirty().into_iter().find(|dirty| dirty.frame.is_delta()).unwrap();
+    assert!(delta.page < base);
+    workshop.generation += 1;
+    workshop.pages.begin_group(Version(workshop.version), Generation(workshop.generation));
+    workshop.pages.begin_move(Version(workshop.version));
+    let spot = Spot { level: 0, key: 15u32.to_be_bytes().to_vec() };
+    workshop.tree.relocate(&mut workshop.pages, &spot, base, |_, _, _| true).unwrap();
+    workshop.pages.end_request().unwrap();
+    workshop.pages.commit_group();
+    workshop.publish();
+    assert_eq!(workshop.pages.bases_now(), []);
     workshop.check();
 }
