@@ -149,9 +149,9 @@ fn separator_run(branch: Branch<'_>, i: usize) -> Result<Option<Run>> {
 }
 
 impl Tree {
-    /// Moves the page at `spot`, and the runs that it names, if they lie behind `fence` (of a delta,
-    /// what it stands on) and `fits` says that there is room for so many adjoining pages below it, and so many more. Pages above
-    /// the spot move along, each once a request.
+    /// Moves the page at `spot`, and the runs that it names, if they lie behind `fence` (of a
+    /// delta, what it stands on) and `fits` says that there is room for so many adjoining pages
+    /// below it, and so many more. Pages above the spot move along, each once a request.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::Full`]. The tree may be half changed then.
