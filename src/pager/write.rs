@@ -346,6 +346,7 @@ impl WritePager {
     /// clean, and their frames wait for the readers pinned before `generation`. A group in progress
     /// that is undone later does not take this back.
     pub fn mark_clean(&mut self, written: &[DirtyPage], generation: Generation) {
+        let released = self.bases.released();
         for dirty in written {
             let tenant = self.tenants[dirty.frame];
             let same = tenant.page == dirty.page && tenant.birth == dirty.birth;
@@ -358,7 +359,7 @@ impl WritePager {
                 self.pager.slots.set(dirty.page.0, self.written_delta(dirty.page));
                 self.tenants[dirty.frame].state = Tenancy::Retired;
                 self.waiting_frames.retire_now(dirty.frame, tenant.birth, generation);
-                self.release_base_now(dirty.frame, generation);
+                self.release_base_now(dirty.frame, generation, &released);
             } else if self.pager.is_mapped(dirty.page, dirty.pages) {
                 // Release (in `set`): whoever sees the page clean sees the file's bytes, synced.
                 self.pager.slots.set(dirty.page.0, Slot::Clean);

@@ -21,7 +21,7 @@ use crate::{
     seeded::Bug,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
 };
 
@@ -98,6 +98,12 @@ impl Bases {
     /// What was done so far stays.
     pub(super) fn commit(&mut self) {
         self.log.clear();
+    }
+
+    /// The bases that the group in progress released, and will hold again if it is undone.
+    pub(super) fn released(&self) -> HashSet<PageId> {
+        let released = self.log.iter().filter(|(_, _, deed)| *deed == Deed::Released);
+        released.map(|&(page, ..)| page).collect()
     }
 
     fn hold(&mut self, page: PageId, birth: Version) {
@@ -283,12 +289,22 @@ impl WritePager {
     }
 
     /// As [`release_base`](Self::release_base), beyond the reach of an undo: the delta's page has
-    /// turned clean.
-    pub(super) fn release_base_now(&mut self, frame: FrameId, generation: Generation) {
+    /// turned clean. But a base that the group in progress `released` has another delta again if
+    /// that is undone, so until then it is not given up for good.
+    pub(super) fn release_base_now(
+        &mut self,
+        frame: FrameId,
+        generation: Generation,
+        released: &HashSet<PageId>,
+    ) {
         let first = delta::base(self.pager.frames.bytes(frame)).page;
         if let Some(birth) = self.bases.sub(first) {
             let extent = Extent { first, pages: 1 };
-            self.waiting_pages.retire_now(extent, birth, generation);
+            if released.contains(&first) {
+                self.waiting_pages.retire(extent, birth, generation);
+            } else {
+                self.waiting_pages.retire_now(extent, birth, generation);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
     sync::Arc,
     tree::{Tree, relocate::Spot},
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const TABLE: u32 = 1;
 const PAGE_BYTES: usize = 4096;
@@ -247,4 +247,43 @@ fn a_delta_on_a_base_behind_the_fence_is_moved_off_it() {
     workshop.publish();
     assert_eq!(workshop.pages.bases_now(), []);
     workshop.check();
+}
+
+/// A base carries two deltas, both written by a checkpoint that ends while a group is applied which
+/// folds one of them, and which is undone then because its own checkpoint fails.
+#[test]
+fn a_base_is_given_up_once_when_a_checkpoint_ends_amid_a_group_that_is_undone() {
+    let mut workshop = Workshop::new();
+    let mut keys = (0..500).map(|i| (i * 7 % 500) * 10 + 5);
+    let split = loop {
+        let key = keys.next().unwrap();
+        workshop.commit(&[key]);
+        let deltas = workshop.pages.dirty().iter().filter(|page| page.frame.is_delta()).count();
+        if deltas > workshop.pages.bases_now().len() {
+            break key;
+        }
+        let written = workshop.write();
+        workshop.finish(&written);
+    };
+    let base = workshop.pages.bases_now()[0];
+    let written = workshop.write();
+    let (tree, oracle) = (workshop.tree, workshop.oracle.clone());
+    let point = workshop.begin();
+    for key in (split + 1..split + 150).filter(|key| key % 5 != 0) {
+        workshop.insert(key);
+    }
+    workshop.pages.mark_clean(&written, Generation(workshop.generation));
+    workshop.pages.undo(&point);
+    workshop.pages.commit_group();
+    workshop.version -= 1;
+    (workshop.tree, workshop.oracle) = (tree, oracle);
+    // What came back to life turns clean, too.
+    workshop.finish(&written);
+    workshop.check();
+    assert!(workshop.is_free(base));
+    let mut taken = BTreeSet::new();
+    for _ in 0..200 {
+        let page = workshop.pages.take_pages(1).unwrap();
+        assert!(taken.insert(page), "page {} is given out twice", page.0);
+    }
 }
