@@ -107,6 +107,10 @@ pub fn begin(delta: &mut [u8], page: &[u8]) -> Result<()> {
     let count = leaf.len();
     let cells = leaf.used_bytes() - ARRAYS.end(count);
     let end = ARRAYS.end(count);
+    // What was there when room was asked for may have been read from disk again since.
+    if end + TRAILER_BYTES > delta.len() {
+        return Err(leaf.damaged("its entries exceed the delta"));
+    }
     delta[..end].copy_from_slice(&page[..end]);
     delta[end..].fill(0);
     let start = ARRAYS.start(OFFSETS, count);
@@ -345,7 +349,7 @@ impl<'p> Leaf<'p> {
 }
 
 impl<'p> LeafMut<'p> {
-    /// The leaf in a delta, to change: as a page, within what [`takes`] allows.
+    /// The leaf in a delta, to change: as a page, within what [`size_for`] allows.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) if it is none.

@@ -78,6 +78,9 @@ pub struct WritePager {
     dirty_bytes: u64,
     bases: Bases,
     waiting_pages: Reclaimer<Extent>,
+    /// Bases whose last delta a checkpoint wrote: they wait for snapshots alone, for the durable
+    /// checkpoint names the page that was written.
+    waiting_bases: Reclaimer<Extent>,
     waiting_frames: Reclaimer<FrameId>,
     /// Pages made by the group being applied, some of them given up again or used twice.
     made: Vec<PageId>,
@@ -126,6 +129,7 @@ impl WritePager {
             dirty_bytes: 0,
             bases: Bases::default(),
             waiting_pages: Reclaimer::default(),
+            waiting_bases: Reclaimer::default(),
             waiting_frames: Reclaimer::default(),
             made: Vec::new(),
             unsettled: Vec::new(),
@@ -184,7 +188,7 @@ impl WritePager {
     /// Free pages, those that wait for a reader or a checkpoint (a run counted once), and the
     /// file's length in pages.
     pub fn space_pages(&self) -> (u32, u64, u32) {
-        let waiting = self.waiting_pages.len() + self.bases.len();
+        let waiting = self.waiting_pages.len() + self.waiting_bases.len() + self.bases.len();
         (self.space.pages(), waiting as u64, self.space.end())
     }
 
@@ -196,6 +200,7 @@ impl WritePager {
     /// Registers a live snapshot, which sees pages and frames.
     pub fn pin(&mut self, version: Version, generation: Generation, lease: &Arc<Lease>) {
         self.waiting_pages.pin(version, generation, lease.clone());
+        self.waiting_bases.pin(version, generation, lease.clone());
         self.waiting_frames.pin(version, generation, lease.clone());
     }
 
@@ -214,6 +219,7 @@ impl WritePager {
     pub fn reclaim(&mut self) {
         let mut pages = std::mem::take(&mut self.freed_pages);
         self.waiting_pages.take(&mut pages);
+        self.waiting_bases.take(&mut pages);
         for extent in pages.drain(..) {
             self.space.give(extent.first, extent.pages);
         }
@@ -386,8 +392,8 @@ impl WritePager {
     /// The free space as it will be without readers, checkpoints, and `more`; trimmed.
     fn space_without_readers(&self, more: &[Extent]) -> FreeSpace {
         let mut space = self.space.clone();
-        let waiting = self.waiting_pages.iter().chain(more).copied();
-        for extent in waiting.chain(self.bases.extents()) {
+        let waiting = self.waiting_pages.iter().chain(self.waiting_bases.iter()).chain(more);
+        for extent in waiting.copied().chain(self.bases.extents()) {
             space.give(extent.first, extent.pages);
         }
         space.gather();
@@ -397,7 +403,8 @@ impl WritePager {
 
     /// The greatest length of that list with `more` further extents.
     pub fn free_space_bytes_max(&self, more: usize) -> usize {
-        let waiting = self.waiting_pages.iter().count() + self.bases.len();
+        let bases = self.waiting_bases.len() + self.bases.len();
+        let waiting = self.waiting_pages.iter().count() + bases;
         self.space.encoded_bytes_max(waiting + more)
     }
 
@@ -406,7 +413,8 @@ impl WritePager {
         let mut space = self.space.clone();
         space.gather();
         let free = space.extents().map(|(first, pages)| Extent { first, pages });
-        free.chain(self.waiting_pages.iter().copied()).chain(self.bases.extents()).collect()
+        let waiting = self.waiting_pages.iter().chain(self.waiting_bases.iter()).copied();
+        free.chain(waiting).chain(self.bases.extents()).collect()
     }
 
     /// The page file's length, in pages that were ever given out.

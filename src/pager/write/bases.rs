@@ -303,7 +303,7 @@ impl WritePager {
             if released.contains(&first) {
                 self.waiting_pages.retire(extent, birth, generation);
             } else {
-                self.waiting_pages.retire_now(extent, birth, generation);
+                self.waiting_bases.retire_now(extent, birth, generation);
             }
         }
     }

@@ -84,7 +84,7 @@ impl WritePager {
 
     /// Sizes the reserve for a group that begins.
     pub(super) fn size_reserve(&mut self) {
-        let waiting = self.waiting_pages.len() + 2;
+        let waiting = self.waiting_pages.len() + self.waiting_bases.len() + self.bases.len() + 2;
         let list_bytes = self.space.encoded_bytes_max(waiting);
         self.reserve.list_pages = list_bytes.div_ceil(self.page_bytes()) as u32;
         self.reserve.was_refused = false;

@@ -70,7 +70,7 @@ impl WritePager {
     /// Pages given up that readers and checkpoints still hold.
     pub fn waiting_pages(&self) -> u64 {
         let waiting: u64 = self.waiting_pages.iter().map(|extent| u64::from(extent.pages)).sum();
-        waiting + self.bases.len() as u64
+        waiting + (self.waiting_bases.len() + self.bases.len()) as u64
     }
 
     /// Forgets the free pages at the end of the file: the next page that needs a new number gets
