@@ -203,6 +203,9 @@ impl Options {
     /// The room for pages changed since the last checkpoint. At half of it a checkpoint starts, at
     /// the whole of it commits wait; a larger transaction writes its pages early and commits by a
     /// checkpoint. Default: 64 MiB.
+    ///
+    /// It counts memory: a leaf of which little changed takes an eighth of a page, and is written
+    /// as a page. So a checkpoint may write, and the file grow by, several times as much.
     #[must_use]
     pub fn dirty_bytes(mut self, dirty_bytes: u64) -> Options {
         self.dirty_bytes = dirty_bytes;
