@@ -225,13 +225,15 @@ impl WritePager {
 
     /// Puts a delta of the request in progress into a frame of another size.
     fn enlarge_own(&mut self, child: Child, table: TableId, size: Size) -> Result<()> {
-        let frame = self.arena.alloc_delta(size)?;
-        let bytes = self.pager.leaf_elsewhere(child, table, Reads::Writer)?;
-        let out = self.arena.bytes_mut(frame);
-        delta::resize(out, bytes)?;
         let Some(old) = self.dirty_frame(child.page) else {
             return Err(super::born_too_late(child.page));
         };
+        let bytes = self.pager.leaf_elsewhere(child, table, Reads::Writer)?;
+        let frame = self.arena.alloc_delta(size)?;
+        if let Err(error) = delta::resize(self.arena.bytes_mut(frame), bytes) {
+            self.arena.reuse(frame);
+            return Err(error);
+        }
         self.discard(old);
         self.settle(child.page, 1, frame);
         Ok(())
@@ -261,7 +263,10 @@ impl WritePager {
     /// Puts the page that a delta of the request in progress stands for into the delta's place.
     pub(super) fn fold_own(&mut self, page: PageId, table: TableId, delta: FrameId) -> Result<()> {
         let frame = self.arena.alloc(1)?;
-        self.fold_into(frame, page, table)?;
+        if let Err(error) = self.fold_into(frame, page, table) {
+            self.arena.reuse(frame);
+            return Err(error);
+        }
         self.release_base(delta)?;
         self.discard(delta);
         self.settle(page, 1, frame);

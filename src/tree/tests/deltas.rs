@@ -30,6 +30,9 @@ struct Workshop {
     bell: Arc<Bell>,
     /// The published version, and those that readers hold.
     pins: VecDeque<Pin>,
+    /// The pins of a checkpoint on its way, and of the durable one, on page numbers.
+    pending: Option<Pin>,
+    durable: Option<Pin>,
 }
 
 impl Workshop {
@@ -47,6 +50,8 @@ impl Workshop {
             generation: 0,
             bell: Arc::new(Bell::new(|| ())),
             pins: VecDeque::new(),
+            pending: None,
+            durable: None,
         };
         let keys: Vec<u32> = (0..500).map(|i| i * 10).collect();
         workshop.commit(&keys);
@@ -93,7 +98,10 @@ impl Workshop {
     }
 
     /// Writes what is dirty, as a checkpoint does.
-    fn write(&self) -> Vec<DirtyPage> {
+    fn write(&mut self) -> Vec<DirtyPage> {
+        let (pin, lease) = Pin::new(&self.bell);
+        self.pages.pin_pages(Version(self.version), Generation(self.generation), lease);
+        self.pending = Some(pin);
         let dirty = self.pages.dirty();
         for piece in pieces(self.pages.pager(), &dirty) {
             let mut sealed = Vec::new();
@@ -105,6 +113,9 @@ impl Workshop {
 
     /// Ends the checkpoint that wrote these.
     fn finish(&mut self, written: &[DirtyPage]) {
+        if let Some(pin) = self.pending.take() {
+            self.durable = Some(pin);
+        }
         self.generation += 1;
         self.pages.mark_clean(written, Generation(self.generation));
         self.publish();
