@@ -28,7 +28,9 @@ use crate::{
 use std::collections::{HashMap, HashSet, VecDeque};
 
 mod bases;
+mod cached;
 mod reserve;
+mod space;
 mod spill;
 mod tail;
 
@@ -183,13 +185,6 @@ impl WritePager {
     /// Bytes of all frames in use, the retired ones that readers keep included.
     pub fn frame_bytes(&self) -> u64 {
         self.pager.frames.written_bytes() as u64 + self.pager.frames.filled_bytes() as u64
-    }
-
-    /// Free pages, those that wait for a reader or a checkpoint (a run counted once), and the
-    /// file's length in pages.
-    pub fn space_pages(&self) -> (u32, u64, u32) {
-        let waiting = self.waiting_pages.len() + self.waiting_bases.len() + self.bases.len();
-        (self.space.pages(), waiting as u64, self.space.end())
     }
 
     /// How many snapshots were alive when last reclaimed, the published one included.
@@ -380,127 +375,6 @@ impl WritePager {
         }
     }
 
-    /// Appends the list of free space for the page file to remember: what is free now, what only
-    /// readers and the checkpoint before this one hold back, for neither outlives the process, and
-    /// `more`. Gives the end of the pages in use, behind which nothing is worth remembering.
-    pub fn encode_free_space(&self, more: &[Extent], out: &mut Vec<u8>) -> u32 {
-        let space = self.space_without_readers(more);
-        space.encode(out);
-        space.end()
-    }
-
-    /// The free space as it will be without readers, checkpoints, and `more`; trimmed.
-    fn space_without_readers(&self, more: &[Extent]) -> FreeSpace {
-        let mut space = self.space.clone();
-        let waiting = self.waiting_pages.iter().chain(self.waiting_bases.iter()).chain(more);
-        for extent in waiting.copied().chain(self.bases.extents()) {
-            space.give(extent.first, extent.pages);
-        }
-        space.gather();
-        space.trim();
-        space
-    }
-
-    /// The greatest length of that list with `more` further extents.
-    pub fn free_space_bytes_max(&self, more: usize) -> usize {
-        let bases = self.waiting_bases.len() + self.bases.len();
-        let waiting = self.waiting_pages.iter().count() + bases;
-        self.space.encoded_bytes_max(waiting + more)
-    }
-
-    /// Every page that is free, or that only readers and checkpoints hold back.
-    pub fn free_extents(&self) -> Vec<Extent> {
-        let mut space = self.space.clone();
-        space.gather();
-        let free = space.extents().map(|(first, pages)| Extent { first, pages });
-        let waiting = self.waiting_pages.iter().chain(self.waiting_bases.iter()).copied();
-        free.chain(waiting).chain(self.bases.extents()).collect()
-    }
-
-    /// The page file's length, in pages that were ever given out.
-    pub fn end(&self) -> u32 {
-        self.space.end()
-    }
-
-    /// Page numbers for something that is written beside the tree: the lists of a checkpoint.
-    pub fn take_pages(&mut self, pages: u32) -> Result<PageId> {
-        let may_end = self.keep_reserve(pages)?;
-        let first = match self.space.take(pages) {
-            Some(first) => first,
-            None if may_end => self.take_at_end(pages)?,
-            None => return Err(self.short()),
-        };
-        self.drop_cached(first);
-        self.pager.slots.set(first.0, Slot::Cold);
-        Ok(first)
-    }
-
-    /// Takes the frame back that a page left behind whose number is used again: it was read and
-    /// given up before its frame was noted.
-    fn drop_cached(&mut self, page: PageId) {
-        let Slot::Frame(frame) = self.pager.slots.load(page.0) else { return };
-        self.take_cached();
-        let Some(&Tenant { pages, .. }) = self
-            .tenants
-            .get(frame)
-            .filter(|tenant| tenant.state == Tenancy::Cached && tenant.page == page)
-        else {
-            return;
-        };
-        self.pager.uncount_cached(pages);
-        self.vacate(frame);
-    }
-
-    /// Gives page numbers back that no snapshot and no meta page ever named.
-    pub fn give_pages(&mut self, extent: Extent) {
-        self.space.give(extent.first, extent.pages);
-    }
-
-    /// Takes note of the clean pages that readers brought into frames, for storages without a map.
-    pub fn take_cached(&mut self) {
-        while let Some(cached) = self.pager.next_filled() {
-            let CachedPage { page, pages, frame } = cached;
-            if self.pager.slots.load(page.0) == Slot::Frame(frame) {
-                let birth = Version(0);
-                self.tenants.set(frame, Tenant { page, pages, birth, state: Tenancy::Cached });
-                self.cached.push_back(cached);
-            } else {
-                // The number was used again since, so nobody can see that page any more.
-                self.pager.uncount_cached(pages);
-                self.vacate(frame);
-            }
-        }
-        // Those given up leave their entries behind; now and then they are swept out.
-        let live = (self.pager.cached_bytes() / self.page_bytes() as u64) as usize;
-        if self.cached.len() > 2 * live + 1024 {
-            let tenants = &self.tenants;
-            self.cached.retain(|cached| is_cached(tenants, *cached));
-        }
-    }
-
-    /// Lets go of clean frames until at most `bytes` of them remain. They come back when the
-    /// readers pinned before `generation` are gone.
-    pub fn evict(&mut self, bytes: u64, generation: Generation) {
-        while self.pager.cached_bytes() > bytes
-            && let Some(cached) = self.cached.pop_front()
-        {
-            if is_cached(&self.tenants, cached) {
-                let CachedPage { page, pages, frame } = cached;
-                self.pager.uncount_cached(pages);
-                if self.pager.slots.load(page.0) != Slot::Frame(frame) {
-                    // A held snapshot read it when it had been given up, and the number was used
-                    // again since: the slot is another page's, and nobody can see this one.
-                    self.vacate(frame);
-                    continue;
-                }
-                self.pager.slots.set(page.0, Slot::Cold);
-                self.tenants[frame].state = Tenancy::Retired;
-                // Birth 0: any snapshot may have looked at a clean page.
-                self.waiting_frames.retire_now(frame, Version(0), generation);
-            }
-        }
-    }
-
     fn place(&mut self, pages: u32) -> Result<(Child, FrameId)> {
         if self.dirty_pages() >= self.spill_pages {
             self.spill()?;
@@ -603,12 +477,6 @@ impl WritePager {
         self.waiting_frames.retire(frame, seen_from, self.generation);
         if frame.is_delta() { self.release_base(frame) } else { Ok(()) }
     }
-}
-
-fn is_cached(tenants: &Tenants, cached: CachedPage) -> bool {
-    tenants
-        .get(cached.frame)
-        .is_some_and(|tenant| tenant.state == Tenancy::Cached && tenant.page == cached.page)
 }
 
 /// A page that claims to be as new as a request that has not made it.
