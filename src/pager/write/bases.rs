@@ -25,6 +25,9 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
+/// Of a cache in place of a map, bases take one part of so many.
+const CACHE_SHARE: u64 = 4;
+
 /// The pages that deltas stand on.
 #[derive(Default)]
 pub(super) struct Bases {
@@ -204,7 +207,7 @@ impl WritePager {
         let birth = page::birth(bytes.page);
         let base = (!bytes.base.is_empty())
             .then(|| (delta::base(bytes.page).page, page::birth(bytes.base)));
-        if base.is_none() && self.dirty_frame(child.page).is_some() {
+        if base.is_none() && !self.may_be_base(child.page) {
             return Ok(None);
         }
         let is_ours = birth == self.version && self.is_ours(child.page);
@@ -212,6 +215,14 @@ impl WritePager {
             return Err(super::born_too_late(child.page));
         }
         Ok(Some(Source { birth, base, is_ours }))
+    }
+
+    /// A clean page in the map, or one of few: a checkpoint reads them all while it holds a
+    /// snapshot, so they must fit into the cache for clean pages together.
+    fn may_be_base(&self, page: PageId) -> bool {
+        let in_cache = self.pager.cache_bytes / CACHE_SHARE / self.pager.page_bytes as u64;
+        let has_room = || self.pager.is_mapped(page, 1) || (self.bases.len() as u64) < in_cache;
+        self.dirty_frame(page).is_none() && has_room()
     }
 
     fn source_bytes(&self, child: Child, table: TableId) -> Result<LeafBytes<'_>> {
