@@ -217,8 +217,9 @@ impl Options {
     /// What a snapshot lends it must keep: pages that it has read stay here until it is dropped, or
     /// until the transaction ends, and of a store opened [`read_only`](Options::read_only) until it
     /// is closed. A scan or a [`check`](crate::Store::check) of more than this ends with
-    /// [`Error::Full`], and so may reads and writes of others meanwhile: as large as the store is
-    /// always enough.
+    /// [`Error::Full`], and so may reads and writes of others meanwhile: from three quarters of it
+    /// on pages are evicted, and read a second time beside those that a snapshot keeps. Half as
+    /// large again as the store is enough while nobody writes.
     #[must_use]
     pub fn cache_bytes(mut self, cache_bytes: u64) -> Options {
         self.cache_bytes = cache_bytes;

@@ -2,6 +2,8 @@
 //! or the check finds each, and names it. A class is a test of its own, so that a check that was
 //! weakened fails by the name of what it no longer finds.
 
+use std::iter;
+
 use crate::{
     error::Error,
     options::{Options, PAGE_FILE},
@@ -206,9 +208,8 @@ impl Planted {
         let mut space = FreeSpace::decode(content, self.meta.page_count).unwrap();
         let mut tail = Vec::new();
         change(&mut space, &mut tail);
-        space.gather();
         let mut content = Vec::new();
-        space.encode(&mut content);
+        space.list(iter::empty()).encode(&mut content);
         content.extend(tail);
         self.meta.free_space = Some(self.rewrite(run, &content));
     }

@@ -1,5 +1,5 @@
 //! Free space: which page numbers may be given out at once.
-//! Owns: [`FreeSpace`], and its encoding in the page file.
+//! Owns: [`FreeSpace`], and [`FreeList`], what the page file remembers of it.
 //! Absent on purpose: who still reads a page; numbers come here only after the reclaim rule let go.
 
 use crate::{
@@ -209,17 +209,29 @@ impl FreeSpace {
         (self.by_start.len() + self.recent.len() + self.withheld.len() + more + 2) * 10
     }
 
-    /// Appends the extents to `out`: pairs of gap and pages, each as a LEB128 number.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut last = 0;
-        for (start, pages) in self.extents() {
-            put_number(out, start.0 - last);
-            put_number(out, pages);
-            last = start.0 + pages;
-        }
+    /// What is free, and `more`, for the page file to remember.
+    ///
+    /// Cost: a look at each extent; those that lie among the others are sorted.
+    pub fn list(&self, more: impl Iterator<Item = (PageId, u32)>) -> FreeList {
+        let extents =
+            self.by_start.iter().chain(&self.withheld).map(|(&start, &pages)| (start, pages));
+        let recent = self.recent.iter().map(|page| (page.0, 1));
+        let more = more.map(|(first, pages)| (first.0, pages));
+        let mut all: Vec<(u32, u32)> = extents.chain(recent).chain(more).collect();
+        // A stable sort takes what is in order as it is.
+        all.sort();
+        all.dedup_by(|next, last| {
+            debug_assert!(last.0 + last.1 <= next.0, "page {} is free twice", next.0);
+            let is_behind = last.0 + last.1 == next.0;
+            if is_behind {
+                last.1 += next.1;
+            }
+            is_behind
+        });
+        FreeList { extents: all, end: self.end }
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, zeros behind it allowed; every extent lies below
+    /// Reads what [`FreeList::encode`] wrote, zeros behind it allowed; every extent lies below
     /// `end`.
     ///
     /// # Errors
@@ -244,6 +256,44 @@ impl FreeSpace {
             last = stop;
         }
         Ok(space)
+    }
+}
+
+/// Free space as the page file remembers it: extents that never touch each other.
+pub struct FreeList {
+    /// First page and pages, ascending.
+    extents: Vec<(u32, u32)>,
+    end: u32,
+}
+
+impl FreeList {
+    /// Shortens the file by what is free at its end.
+    pub fn trim(&mut self) {
+        if let Some((start, _)) =
+            self.extents.pop_if(|&mut (start, pages)| start + pages == self.end)
+        {
+            self.end = start;
+        }
+    }
+
+    /// The file's length in pages.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// How many pages below the end are free.
+    pub fn pages(&self) -> u32 {
+        self.extents.iter().map(|(_, pages)| pages).sum()
+    }
+
+    /// Appends the extents to `out`: pairs of gap and pages, each as a LEB128 number.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut last = 0;
+        for &(start, pages) in &self.extents {
+            put_number(out, start - last);
+            put_number(out, pages);
+            last = start + pages;
+        }
     }
 }
 
@@ -311,10 +361,19 @@ mod tests {
             }
             assert_eq!(space.pages() as usize + owned.len() + 2, space.end() as usize);
         }
-        space.gather();
+        let (waiting, rest) = runs.split_at(runs.len() / 2);
+        assert!(!waiting.is_empty() && !rest.is_empty());
+        let mut list = space.list(waiting.iter().copied());
+        list.trim();
         let mut bytes = Vec::new();
-        space.encode(&mut bytes);
-        assert!(bytes.len() <= space.encoded_bytes_max(0));
+        list.encode(&mut bytes);
+        assert!(bytes.len() <= space.encoded_bytes_max(waiting.len()));
+        for (first, pages) in waiting {
+            space.give(*first, *pages);
+        }
+        space.gather();
+        space.trim();
+        assert_eq!((list.end(), list.pages()), (space.end(), space.pages()));
         let again = FreeSpace::decode(&bytes, space.end()).expect("our own encoding");
         assert!(again.extents().eq(space.extents()));
         for cut in 0..bytes.len() {

@@ -78,6 +78,8 @@ pub struct WritePager {
     space: FreeSpace,
     tenants: Tenants,
     dirty_bytes: u64,
+    /// What a checkpoint writes of what is dirty: of a delta the page that it stands for.
+    due_pages: u64,
     bases: Bases,
     waiting_pages: Reclaimer<Extent>,
     /// Bases whose last delta a checkpoint wrote: they wait for snapshots alone, for the durable
@@ -107,7 +109,7 @@ pub struct WritePager {
     spilled_to: usize,
     /// What spills wrote since it was last asked, in bytes.
     spilled_bytes: u64,
-    /// Pages that came back into frames since.
+    /// Pages that came into frames since but were made before: read back, or folded of deltas.
     unspilled: Vec<PageId>,
     /// What writes the spilled pages of the request in progress, once there are any.
     behind: Option<Behind<Pieces>>,
@@ -129,6 +131,7 @@ impl WritePager {
             arena,
             tenants: Tenants::default(),
             dirty_bytes: 0,
+            due_pages: 0,
             bases: Bases::default(),
             waiting_pages: Reclaimer::default(),
             waiting_bases: Reclaimer::default(),
@@ -172,9 +175,25 @@ impl WritePager {
         self.dirty_bytes
     }
 
-    /// The same in pages, rounded up.
+    /// Bytes that a checkpoint would write of them: up to eight times as many, for of a delta it
+    /// writes the page.
+    pub fn due_bytes(&self) -> u64 {
+        self.due_pages * self.page_bytes() as u64
+    }
+
+    /// [`dirty_bytes`](Self::dirty_bytes) in pages, rounded up.
     fn dirty_pages(&self) -> u64 {
         self.dirty_bytes.div_ceil(self.page_bytes() as u64)
+    }
+
+    fn count_dirty(&mut self, frame: FrameId, pages: u32) {
+        self.dirty_bytes += self.weight(frame, pages);
+        self.due_pages += u64::from(pages);
+    }
+
+    fn uncount_dirty(&mut self, frame: FrameId, pages: u32) {
+        self.dirty_bytes -= self.weight(frame, pages);
+        self.due_pages -= u64::from(pages);
     }
 
     /// The bytes of a frame of `pages` pages, or of a delta.
@@ -207,7 +226,10 @@ impl WritePager {
     /// Bytes in the page file that wait for each pin, by its generation.
     pub fn retained_bytes(&self) -> Vec<(Generation, u64)> {
         let page_bytes = self.page_bytes() as u64;
-        self.waiting_pages.weigh(|extent| u64::from(extent.pages) * page_bytes).collect()
+        let bytes = |extent: &Extent| u64::from(extent.pages) * page_bytes;
+        let bases: HashMap<Generation, u64> = self.waiting_bases.weigh(bytes).collect();
+        let pages = self.waiting_pages.weigh(bytes);
+        pages.map(|(pin, bytes)| (pin, bytes + bases.get(&pin).unwrap_or(&0))).collect()
     }
 
     /// Takes back what no reader can see any more.
@@ -300,7 +322,7 @@ impl WritePager {
             tenant.state = before;
             let pages = tenant.pages;
             match before {
-                Tenancy::Dirty => self.dirty_bytes += self.weight(frame, pages),
+                Tenancy::Dirty => self.count_dirty(frame, pages),
                 _ => self.pager.count_cached(pages),
             }
         }
@@ -354,7 +376,7 @@ impl WritePager {
             if tenant.state != Tenancy::Dirty || !same {
                 continue;
             }
-            self.dirty_bytes -= self.weight(dirty.frame, tenant.pages);
+            self.uncount_dirty(dirty.frame, tenant.pages);
             if dirty.frame.is_delta() {
                 // Release (in `set`), as below.
                 self.pager.slots.set(dirty.page.0, self.written_delta(dirty.page));
@@ -404,7 +426,7 @@ impl WritePager {
     fn settle(&mut self, page: PageId, pages: u32, frame: FrameId) {
         let birth = self.version;
         self.tenants.set(frame, Tenant { page, pages, birth, state: Tenancy::Dirty });
-        self.dirty_bytes += self.weight(frame, pages);
+        self.count_dirty(frame, pages);
         self.pager.slots.set(page.0, Slot::Frame(frame));
     }
 
@@ -418,7 +440,7 @@ impl WritePager {
 
     /// Empties a frame that only the request in progress could see.
     fn discard(&mut self, frame: FrameId) {
-        self.dirty_bytes -= self.weight(frame, self.tenants[frame].pages);
+        self.uncount_dirty(frame, self.tenants[frame].pages);
         self.vacate(frame);
     }
 
@@ -465,7 +487,7 @@ impl WritePager {
             return Ok(());
         };
         match tenant.state {
-            Tenancy::Dirty => self.dirty_bytes -= self.weight(frame, tenant.pages),
+            Tenancy::Dirty => self.uncount_dirty(frame, tenant.pages),
             Tenancy::Cached => self.pager.uncount_cached(tenant.pages),
             // A frame that a reader filled just now: `take_cached` finds that its page is gone.
             Tenancy::Vacant | Tenancy::Retired => return Ok(()),

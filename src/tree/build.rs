@@ -81,12 +81,12 @@ impl Tree {
 pub enum Fill {
     /// As full as they get: for keys that came in order, whose next ones will come behind them.
     Whole,
-    /// With room for an entry of usual size: for keys that came in no order, among which the next
-    /// ones will come. Each of them would split a whole leaf.
+    /// Until less than a sixteenth of the room is left: for keys that came in no order, among which
+    /// the next ones will come. Each of them would split a whole leaf.
     WithSlack,
 }
 
-/// The part of a page that is left free.
+/// Less than this part of a page is left free.
 const SLACK_PART: usize = 16;
 
 impl Builder<'_> {

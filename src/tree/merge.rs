@@ -101,7 +101,8 @@ impl Tree {
         if finger.state != State::Lost {
             let leaf = pages.leaf(finger.path.leaf(), self.table)?;
             at = Some(leaf.search(key, &resolver(&*pages, self.table))?);
-            if finger.is_dense && value.is_some() {
+            let changes = value.is_some() || matches!(at, Some(Ok(_)));
+            if finger.is_dense && changes {
                 // A delta would soon be full, and folded.
                 self.own(pages, &mut finger.path, 0)?;
             }

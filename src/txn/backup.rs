@@ -25,7 +25,7 @@ use crate::{
     storage::{Storage, StorageFile},
     wal::Position,
 };
-use std::{io, time::Duration};
+use std::{io, iter, time::Duration};
 
 /// Adjoining pages are written together, up to this many bytes in one call.
 const WRITE_BYTES: usize = 1 << 20;
@@ -87,7 +87,7 @@ fn copy(view: &View, file: &dyn StorageFile) -> Result<()> {
     }
     // The list of free pages lies behind them all.
     let mut content = Vec::new();
-    copy.free_space().encode(&mut content);
+    copy.free_space().list(iter::empty()).encode(&mut content);
     if !content.is_empty() {
         meta.free_space = Some(copy.extra(&meta, content)?);
     }

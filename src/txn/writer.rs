@@ -492,7 +492,7 @@ impl Writer {
         let long = self.engine.options.log_segment_bytes / LONG_GROUPS_IN_SEGMENT;
         // After a checkpoint that failed the log is the better bet.
         let is_healthy = self.durable.retry.is_none();
-        is_healthy && ops_bytes >= long && self.state.pages.dirty_bytes() <= 2 * ops_bytes
+        is_healthy && ops_bytes >= long && self.state.pages.due_bytes() <= 2 * ops_bytes
     }
 
     fn count_commits(&mut self, commits: u64) {

@@ -41,13 +41,22 @@ pub fn run_child(way: &str, dir: &Path, count: u64, data: Data) {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        let took = load(way, dir, count, data);
-        ended.store(true, Relaxed);
-        took
+        // Also if the load panics: the scope waits for the other thread.
+        let _ended = OnDrop(|| ended.store(true, Relaxed));
+        load(way, dir, count, data)
     });
     let (wall, cpu) = (took.wall.as_secs_f64(), took.process.as_secs_f64());
     let (peak, files) = (peak.load(Relaxed), peers::file_bytes(dir));
     println!("{wall} {cpu} {peak} {files} {} {}", took.written, took.on_device);
+}
+
+/// Calls what it holds when it goes.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 /// Loads, closes, and tells how long both took.

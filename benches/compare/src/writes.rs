@@ -66,10 +66,11 @@ pub fn run(run: &Run<'_>) {
     if run.wants(&title) {
         removals(run, &title);
     }
-    singles(run, "one-key commits without sync, waited for");
-    let title = "one-key commits without sync, submitted";
-    if run.wants(title) {
-        submitted(run, title);
+    let title = format!("one-key commits without sync into {}", held(run));
+    singles(run, &format!("{title}, waited for"));
+    let title = format!("{title}, submitted");
+    if run.wants(&title) {
+        submitted(run, &title);
     }
 }
 

@@ -217,8 +217,9 @@ impl WritePager {
         Ok(Some(Source { birth, base, is_ours }))
     }
 
-    /// A clean page in the map, or one of few: a checkpoint reads them all while it holds a
-    /// snapshot, so they must fit into the cache for clean pages together.
+    /// A clean page in the map, or one of few: what the writer reads while a checkpoint holds its
+    /// snapshot stays in the cache for clean pages, and with deltas alone the next checkpoint would
+    /// come, and last, eight times as long.
     fn may_be_base(&self, page: PageId) -> bool {
         let in_cache = self.pager.cache_bytes / CACHE_SHARE / self.pager.page_bytes as u64;
         let has_room = || self.pager.is_mapped(page, 1) || (self.bases.len() as u64) < in_cache;
@@ -281,6 +282,8 @@ impl WritePager {
         self.release_base(delta)?;
         self.discard(delta);
         self.settle(page, 1, frame);
+        // Now it can be spilled, whenever it was made.
+        self.unspilled.push(page);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::{Extent, WritePager};
 use crate::{
     error::Result,
     page::PageId,
-    pager::{alloc::FreeSpace, slots::Slot},
+    pager::{alloc::FreeList, slots::Slot},
 };
 
 impl WritePager {
@@ -19,21 +19,18 @@ impl WritePager {
     /// readers and the checkpoint before this one hold back, for neither outlives the process, and
     /// `more`. Gives the end of the pages in use, behind which nothing is worth remembering.
     pub fn encode_free_space(&self, more: &[Extent], out: &mut Vec<u8>) -> u32 {
-        let space = self.space_without_readers(more);
-        space.encode(out);
-        space.end()
+        let list = self.space_without_readers(more);
+        list.encode(out);
+        list.end()
     }
 
     /// The free space as it will be without readers, checkpoints, and `more`; trimmed.
-    pub(super) fn space_without_readers(&self, more: &[Extent]) -> FreeSpace {
-        let mut space = self.space.clone();
+    pub(super) fn space_without_readers(&self, more: &[Extent]) -> FreeList {
         let waiting = self.waiting_pages.iter().chain(self.waiting_bases.iter()).chain(more);
-        for extent in waiting.copied().chain(self.bases.extents()) {
-            space.give(extent.first, extent.pages);
-        }
-        space.gather();
-        space.trim();
-        space
+        let waiting = waiting.copied().chain(self.bases.extents());
+        let mut list = self.space.list(waiting.map(|extent| (extent.first, extent.pages)));
+        list.trim();
+        list
     }
 
     /// The greatest length of that list with `more` further extents.

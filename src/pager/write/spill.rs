@@ -82,9 +82,9 @@ impl WritePager {
     /// the meta page that commits the request will name them.
     pub(super) fn spill(&mut self) -> Result<()> {
         let mut out: Vec<DirtyPage> = Vec::new();
-        // A spill leaves no leaf dirty: only these can be. New branches are written too,
-        // unfinished, so that they leave no gaps between the leaves: what is written in one long
-        // piece is read through few translations.
+        // A spill leaves no leaf dirty but deltas: only these can be whole. New branches are
+        // written too, unfinished, so that they leave no gaps between the leaves: what is written
+        // in one long piece is read through few translations.
         for &page in self.made[self.spilled_to..].iter().chain(&self.unspilled) {
             // Deltas stay: none is made once so much is dirty.
             let Some(frame) = self.dirty_frame(page).filter(|frame| !frame.is_delta()) else {

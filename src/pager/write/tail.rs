@@ -61,10 +61,10 @@ impl WritePager {
 
     /// How the file is filled.
     pub fn layout(&self) -> Layout {
-        let space = self.space_without_readers(&[]);
-        let used = space.end() - space.pages();
+        let free = self.space_without_readers(&[]);
+        let used = free.end() - free.pages();
         let bases_end = self.bases.extents().map(|base| base.first.0 + 1).max().unwrap_or(0);
-        Layout { used, used_end: space.end().max(bases_end) }
+        Layout { used, used_end: free.end().max(bases_end) }
     }
 
     /// Pages given up that readers and checkpoints still hold.

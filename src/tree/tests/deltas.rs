@@ -39,8 +39,8 @@ impl Workshop {
     /// Five hundred entries, all of them in clean pages.
     fn new() -> Workshop {
         let file = MemoryStorage::new().create("pages").unwrap();
-        let (frames, arena) = Frames::new(PAGE_BYTES, 1 << 20);
-        let pager = Pager::new(Arc::clone(&file) as _, None, frames, PAGE_BYTES, 7, 1 << 20);
+        let (frames, arena) = Frames::new(PAGE_BYTES, 1 << 26);
+        let pager = Pager::new(Arc::clone(&file) as _, None, frames, PAGE_BYTES, 7, 1 << 26);
         let mut workshop = Workshop {
             pages: WritePager::new(Arc::new(pager), arena, FreeSpace::new(2)).unwrap(),
             file,
@@ -297,4 +297,25 @@ fn a_base_is_given_up_once_when_a_checkpoint_ends_amid_a_group_that_is_undone() 
         let page = workshop.pages.take_pages(1).unwrap();
         assert!(taken.insert(page), "page {} is given out twice", page.0);
     }
+}
+
+#[test]
+fn a_delta_that_a_request_folds_is_spilled_as_its_other_pages_are() {
+    let mut workshop = Workshop::new();
+    workshop.begin();
+    workshop.pages.allow_spill(4);
+    let one_a_leaf = (0..12).map(|leaf| leaf * 400 + 5);
+    // In order: what is spilled is not wanted again.
+    let many_a_leaf = 0..5000;
+    let mut peak_bytes = 0;
+    for key in one_a_leaf.chain(many_a_leaf) {
+        workshop.insert(key);
+        peak_bytes = peak_bytes.max(workshop.pages.dirty_bytes() as usize);
+    }
+    assert!(workshop.pages.has_spilled());
+    assert!(peak_bytes < 9 * PAGE_BYTES, "{peak_bytes}");
+    workshop.pages.end_request().unwrap();
+    workshop.pages.commit_group();
+    workshop.publish();
+    workshop.check();
 }

@@ -4,6 +4,7 @@ use super::{Dice, TABLE};
 use crate::publish::Version;
 use crate::tree::{
     Tree,
+    build::Fill,
     model_pages::{ModelPages, View},
 };
 
@@ -56,6 +57,30 @@ fn a_built_tree_is_full() {
     let tree = Tree::build(TABLE, &mut pages, sorted).expect("sorted");
     assert!(fill_percent(&tree, &pages) >= 95);
     assert_eq!(tree.len, 20_000);
+}
+
+/// Of keys in no order the next ones come anywhere, and would each split a whole leaf.
+#[test]
+fn leaves_built_with_slack_take_an_entry_each_before_they_split() {
+    let leaves_before_and_after = |fill| {
+        let (mut pages, mut tree) = (ModelPages::new(PAGE_BYTES), Tree::empty(TABLE));
+        let sorted = (0..20_000).map(|n| Ok((key(2 * n), [7; 150])));
+        tree.append(&mut pages, sorted, fill).expect("sorted");
+        let leaves = |tree: &Tree, pages: &ModelPages| {
+            tree.check(pages, Version(u64::MAX), &mut |_, _| Ok(())).expect("sound").leaves
+        };
+        let before = leaves(&tree, &pages);
+        // More entries apart than a leaf has.
+        for n in (0..20_000).step_by(30) {
+            tree.insert(&mut pages, &key(2 * n + 1), &[7; 150]).expect("there are pages");
+        }
+        (before, leaves(&tree, &pages))
+    };
+    let (whole, whole_after) = leaves_before_and_after(Fill::Whole);
+    let (slack, slack_after) = leaves_before_and_after(Fill::WithSlack);
+    assert!(whole < slack && slack * 100 < whole * 108, "{whole} leaves, {slack} with slack");
+    assert!(whole_after - whole > 600, "{whole} leaves, then {whole_after}");
+    assert!(slack_after - slack < 10, "{slack} leaves, then {slack_after}");
 }
 
 #[test]
