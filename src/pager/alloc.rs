@@ -219,7 +219,7 @@ impl FreeSpace {
         let more = more.map(|(first, pages)| (first.0, pages));
         let mut all: Vec<(u32, u32)> = extents.chain(recent).chain(more).collect();
         // A stable sort takes what is in order as it is.
-        all.sort();
+        all.sort_by_key(|extent| extent.0);
         all.dedup_by(|next, last| {
             debug_assert!(last.0 + last.1 <= next.0, "page {} is free twice", next.0);
             let is_behind = last.0 + last.1 == next.0;
