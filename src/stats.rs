@@ -59,7 +59,8 @@ pub struct Stats {
     /// Syncs that durable checkpoints made: three of the page file, and one of the log if it held
     /// something that was not synced.
     pub checkpoint_syncs: u64,
-    /// Bytes of pages changed since the last checkpoint.
+    /// Bytes in memory of what changed since the last checkpoint: of a leaf that changed little an
+    /// eighth or a quarter of its page, which the checkpoint writes whole.
     pub dirty_bytes: u64,
     /// Bytes of frames, those that only old snapshots keep included.
     pub frame_bytes: u64,

@@ -1,4 +1,5 @@
-//! Pages as they stand in the page file, for whoever copies a store: sealed, and verified.
+//! Pages as they stand in the page file, for whoever copies a store, and of deltas for checkpoints:
+//! sealed, and verified.
 //! Absent on purpose: the cache. A copy reads each page once; to keep them all in frames until its
 //! snapshot goes would fill it.
 
