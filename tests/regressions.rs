@@ -239,3 +239,28 @@ fn eviction_leaves_pages_alone_whose_numbers_were_used_again() {
     // A check is one snapshot, which keeps all that it has read.
     options.cache_bytes(64 << 20).open_simulated(&disk).unwrap().check().unwrap();
 }
+
+/// As the docs of `Options::cache_bytes` promise. In a cache no larger than the store the second scan
+/// of a held snapshot found no room: what was evicted stayed for the snapshot, and was read again.
+#[test]
+fn a_cache_half_as_large_again_as_the_store_holds_all_that_a_snapshot_reads() {
+    let _alone = alone();
+    let disk = SimDisk::new();
+    let options = Options::new().memory_map(false);
+    let store = options.clone().open_simulated(&disk).unwrap();
+    let rows = 30_000;
+    store.write(|tx| tx.table(&ROWS)?.extend((0..rows).map(|key| (key, &[7; 100][..])))).unwrap();
+    let file_bytes = store.stats().file_pages * 4096;
+    store.close().unwrap();
+    drop(store);
+    let store = options.cache_bytes(file_bytes * 3 / 2).open_simulated(&disk).unwrap();
+    let snapshot = store.snapshot();
+    let table = snapshot.table(&ROWS).unwrap();
+    for _ in 0..5 {
+        let read = table.range(..).unwrap().map(|entry| entry.unwrap()).count();
+        assert_eq!(read as u64, rows);
+        // The writer keeps house, and would evict.
+        store.sync().unwrap();
+    }
+    store.check().unwrap();
+}

@@ -40,6 +40,11 @@ impl Filling {
         self.start.saturating_sub(ARRAYS.end(self.offsets.len()))
     }
 
+    /// The bytes that an entry takes, about.
+    pub fn entry_bytes(key: NewKey<'_>, value: NewValue<'_>) -> usize {
+        ARRAYS.entry_bytes() + Cell::new_len(PartKey::new(key), value)
+    }
+
     /// Puts an entry behind the last. False, and nothing changed: it does not fit.
     #[inline]
     pub fn push(&mut self, key: NewKey<'_>, value: NewValue<'_>) -> bool {

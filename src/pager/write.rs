@@ -227,9 +227,7 @@ impl WritePager {
     pub fn retained_bytes(&self) -> Vec<(Generation, u64)> {
         let page_bytes = self.page_bytes() as u64;
         let bytes = |extent: &Extent| u64::from(extent.pages) * page_bytes;
-        let bases: HashMap<Generation, u64> = self.waiting_bases.weigh(bytes).collect();
-        let pages = self.waiting_pages.weigh(bytes);
-        pages.map(|(pin, bytes)| (pin, bytes + bases.get(&pin).unwrap_or(&0))).collect()
+        self.waiting_pages.weigh(bytes).chain(self.waiting_bases.weigh(bytes)).collect()
     }
 
     /// Takes back what no reader can see any more.

@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    page::{Child, Kind, cell::NewKey, filling::Filling},
+    page::{
+        Child, Kind,
+        cell::{NewKey, NewValue},
+        filling::Filling,
+    },
     pager::PagesMut,
 };
 
@@ -81,12 +85,13 @@ impl Tree {
 pub enum Fill {
     /// As full as they get: for keys that came in order, whose next ones will come behind them.
     Whole,
-    /// Until less than a sixteenth of the room is left: for keys that came in no order, among which
-    /// the next ones will come. Each of them would split a whole leaf.
+    /// With room for one more entry like the last, if that takes less than a sixteenth: for keys
+    /// that came in no order, among which the next ones will come. Each of them would split a whole
+    /// leaf.
     WithSlack,
 }
 
-/// Less than this part of a page is left free.
+/// The part of a page that slack may take.
 const SLACK_PART: usize = 16;
 
 impl Builder<'_> {
@@ -113,8 +118,7 @@ impl Builder<'_> {
         }
         let cell = new_key(pages, table, key)?;
         let value = new_value(pages, table, key.len(), value)?;
-        let is_full = self.filling.free_bytes() < self.slack_bytes && !self.filling.is_empty();
-        if is_full || !self.filling.push(cell, value) {
+        if self.would_lose_slack(cell, value) || !self.filling.push(cell, value) {
             self.close_leaf(pages)?;
             let separator = separate(self.open.leaf(), &self.last, key)?;
             self.separator = Some(Moving::between(pages, self.tree, separator)?);
@@ -124,6 +128,15 @@ impl Builder<'_> {
         self.last.clear();
         self.last.extend_from_slice(key);
         Ok(())
+    }
+
+    /// Whether the open leaf takes no further entry, for the next ones need its room.
+    fn would_lose_slack(&self, key: NewKey<'_>, value: NewValue<'_>) -> bool {
+        if self.slack_bytes == 0 || self.filling.is_empty() {
+            return false;
+        }
+        let (free, entry) = (self.filling.free_bytes(), Filling::entry_bytes(key, value));
+        free < self.slack_bytes || entry < self.slack_bytes && free < 2 * entry
     }
 
     /// Writes the open leaf, if it has an entry, and puts it behind its elder.

@@ -196,6 +196,24 @@ fn a_base_waits_for_who_can_see_a_delta_on_it() {
 }
 
 #[test]
+fn a_base_behind_a_checkpoint_is_told_as_retained_by_who_keeps_it() {
+    let mut workshop = Workshop::new();
+    workshop.commit(&[2005]);
+    let held = Generation(workshop.generation);
+    let reader = workshop.pins.pop_back().unwrap();
+    let written = workshop.write();
+    workshop.finish(&written);
+    let retained = |workshop: &Workshop| -> u64 {
+        let all = workshop.pages.retained_bytes().into_iter();
+        all.filter(|(pin, _)| *pin == held).map(|(_, bytes)| bytes).sum()
+    };
+    assert_eq!(retained(&workshop), PAGE_BYTES as u64);
+    drop(reader);
+    workshop.let_go();
+    assert_eq!(retained(&workshop), 0);
+}
+
+#[test]
 fn what_is_undone_leaves_no_delta_and_the_leaf_as_it_was() {
     let mut workshop = Workshop::new();
     workshop.commit(&[2005]);

@@ -62,25 +62,31 @@ fn a_built_tree_is_full() {
 /// Of keys in no order the next ones come anywhere, and would each split a whole leaf.
 #[test]
 fn leaves_built_with_slack_take_an_entry_each_before_they_split() {
-    let leaves_before_and_after = |fill| {
+    let leaves_before_and_after = |fill, value_bytes: usize| {
+        let value = vec![7; value_bytes];
         let (mut pages, mut tree) = (ModelPages::new(PAGE_BYTES), Tree::empty(TABLE));
-        let sorted = (0..20_000).map(|n| Ok((key(2 * n), [7; 150])));
+        let sorted = (0..20_000).map(|n| Ok((key(2 * n), &value)));
         tree.append(&mut pages, sorted, fill).expect("sorted");
         let leaves = |tree: &Tree, pages: &ModelPages| {
             tree.check(pages, Version(u64::MAX), &mut |_, _| Ok(())).expect("sound").leaves
         };
         let before = leaves(&tree, &pages);
         // More entries apart than a leaf has.
-        for n in (0..20_000).step_by(30) {
-            tree.insert(&mut pages, &key(2 * n + 1), &[7; 150]).expect("there are pages");
+        for n in (0..20_000).step_by(4000 / value_bytes + 4) {
+            tree.insert(&mut pages, &key(2 * n + 1), &value).expect("there are pages");
         }
         (before, leaves(&tree, &pages))
     };
-    let (whole, whole_after) = leaves_before_and_after(Fill::Whole);
-    let (slack, slack_after) = leaves_before_and_after(Fill::WithSlack);
-    assert!(whole < slack && slack * 100 < whole * 108, "{whole} leaves, {slack} with slack");
-    assert!(whole_after - whole > 600, "{whole} leaves, then {whole_after}");
-    assert!(slack_after - slack < 10, "{slack} leaves, then {slack_after}");
+    for value_bytes in [100, 120, 150, 170, 180, 200, 210] {
+        let (whole, whole_after) = leaves_before_and_after(Fill::Whole, value_bytes);
+        let (slack, slack_after) = leaves_before_and_after(Fill::WithSlack, value_bytes);
+        let told = format!(
+            "{value_bytes}: {whole} leaves, then {whole_after}; slack {slack}, {slack_after}"
+        );
+        assert!(whole < slack && slack * 100 < whole * 112, "{told}");
+        assert!((whole_after - whole) * 2 > whole, "{told}");
+        assert!((slack_after - slack) * 50 < slack, "{told}");
+    }
 }
 
 #[test]
