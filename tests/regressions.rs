@@ -257,8 +257,8 @@ fn a_cache_half_as_large_again_as_the_store_holds_all_that_a_snapshot_reads() {
     let snapshot = store.snapshot();
     let table = snapshot.table(&ROWS).unwrap();
     for _ in 0..5 {
-        let read = table.range(..).unwrap().map(|entry| entry.unwrap()).count();
-        assert_eq!(read as u64, rows);
+        let read: recto::Result<Vec<_>> = table.range(..).unwrap().collect();
+        assert_eq!(read.unwrap().len() as u64, rows);
         // The writer keeps house, and would evict.
         store.sync().unwrap();
     }
