@@ -240,8 +240,9 @@ fn eviction_leaves_pages_alone_whose_numbers_were_used_again() {
     options.cache_bytes(64 << 20).open_simulated(&disk).unwrap().check().unwrap();
 }
 
-/// As the docs of `Options::cache_bytes` promise. In a cache no larger than the store the second scan
-/// of a held snapshot found no room: what was evicted stayed for the snapshot, and was read again.
+/// As the docs of `Options::cache_bytes` promise. In a cache no larger than the store the second
+/// scan of a held snapshot found no room: what was evicted stayed for the snapshot, and was read
+/// again.
 #[test]
 fn a_cache_half_as_large_again_as_the_store_holds_all_that_a_snapshot_reads() {
     let _alone = alone();
